@@ -1,0 +1,79 @@
+"""Output files: refused before the work if they must be, then written whole or not at all."""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from tdafd_cli.errors import OutputError
+
+
+def check_writable(target: Path, overwrite: bool = False, *, source: Path | None = None) -> None:
+    """Raise `OutputError` if ``target`` cannot, or must not, be written.
+
+    Parameters
+    ----------
+    target : Path
+        File that shall appear, in a folder that exists.
+    overwrite : bool
+        Whether an existing file may be replaced.
+    source : Path, optional
+        Input, which is not replaced even then, whatever link leads to it.
+    """
+    try:
+        _check_folder(target)
+        if target.exists():
+            _check_replaceable(target, overwrite, source)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[BinaryIO]:
+    """File to write that becomes ``target`` once all of it is on the disk, or vanishes.
+
+    Until then it stands beside the target under a name that starts with ``.tdafd-``. Where the
+    target is a link, the file it leads to is replaced and the link stays.
+
+    Raises
+    ------
+    OutputError
+        Writing failed: the disk is full, say. Whatever stood at ``target`` is still there.
+    """
+    final = target.resolve()
+    partial = final.with_name(f".tdafd-{secrets.token_hex(8)}.part")
+    try:
+        with partial.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(final)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "free some space or choose another folder" if full else "choose another folder"
+        raise OutputError(f"{target}: cannot be written: {error.strerror}; {advice}") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _check_folder(target: Path) -> None:
+    folder = target.resolve().parent
+    if not folder.is_dir():
+        raise OutputError(f"{target}: folder {folder} does not exist; create it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{target}: no permission to write in {folder}; choose another folder")
+
+
+def _check_replaceable(target: Path, overwrite: bool, source: Path | None) -> None:
+    if source is not None and source.exists() and target.samefile(source):
+        raise OutputError(f"{target}: is the input, which is never replaced; choose another name")
+    if not target.is_file():
+        raise OutputError(f"{target}: exists and is not a file; choose another name")
+    if not overwrite:
+        raise OutputError(f"{target}: exists; choose another name, or ask to overwrite it")
+    if not os.access(target, os.W_OK):
+        raise OutputError(f"{target}: exists and is write-protected; choose another name")
