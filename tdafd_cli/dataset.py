@@ -1,0 +1,264 @@
+"""Training data: high-resolution volumes in, degraded patch pairs out.
+
+Volumes are degraded whole, so that k-space truncation rings as it does in a scan, and patches are
+cut from a pool of such pairs that is renewed as training goes on. Pair ``n`` and batch ``t`` depend
+on the seed and their number alone: a resumed run sees exactly what an unbroken one would.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tdafd_cli.augmentation import (
+    ContrastSettings,
+    random_contrast,
+    random_symmetry,
+    transformed,
+)
+from tdafd_cli.degradation import MixtureSettings, degrade, divisible, random_degradation
+from tdafd_cli.errors import DataError
+from tdafd_cli.intensity import intensity_range, normalise
+from tdafd_cli.resampling import apply_matrices, fourier_matrix
+from tdafd_cli.volume import read_volume
+
+VOLUME_SUFFIXES = (".nii", ".nii.gz")
+FOREGROUND_LEVEL = 0.08  # of a normalised low volume
+MAXIMUM_CENTRES = 4096  # foreground voxels kept per pair to place patches at
+
+
+@dataclass(frozen=True)
+class Source:
+    """A set of training volumes that are drawn and sharpened alike.
+
+    Parameters
+    ----------
+    pattern : str
+        Glob below the data folder.
+    weight : float
+        Relative probability of each of its volumes.
+    sizes_mm : tuple of float
+        Target voxel sizes, one drawn per pair; 0 keeps the volume's own grid. Coarser targets are
+        cropped in k-space, which makes a volume that is softer than its grid sharp.
+    """
+
+    pattern: str = "**/*"
+    weight: float = 1.0
+    sizes_mm: tuple[float, ...] = (0.0,)
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """How patches are made.
+
+    Parameters
+    ----------
+    patch : int
+        Edge of a low patch in voxels, a multiple of the network's grid.
+    batch : int
+        Patches per step.
+    pool : int
+        Degraded volumes that patches are cut from at any time.
+    steps_per_pair : int
+        Steps after which the oldest of the pool is replaced.
+    foreground : float
+        Share of patches that are centred on tissue.
+    sources : tuple of Source
+    degradation : MixtureSettings
+    contrast : ContrastSettings
+    workers : int
+        Threads that prepare pairs ahead; 0 prepares them between steps.
+    """
+
+    patch: int = 32
+    batch: int = 2
+    pool: int = 16
+    steps_per_pair: int = 20
+    foreground: float = 0.9
+    sources: tuple[Source, ...] = (Source(),)
+    degradation: MixtureSettings = field(default_factory=MixtureSettings)
+    contrast: ContrastSettings = field(default_factory=ContrastSettings)
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class TrainingVolume:
+    """A high-resolution volume with its tissue at about 0 to 1."""
+
+    data: torch.Tensor  # (I, J, K) float32
+    voxel_size: tuple[float, ...]
+    weight: float
+    sizes_mm: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A degraded volume and its target, on face-aligned grids."""
+
+    low: torch.Tensor  # (I, J, K)
+    high: torch.Tensor  # (sI, sJ, sK)
+    centres: torch.Tensor  # (n, 3) foreground voxels of ``low``
+
+
+def volume_paths(folder: Path) -> list[Path]:
+    """NIfTI files anywhere below a folder, sorted; ``DataError`` if there is none."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: not a folder; give the folder that holds the volumes")
+    paths = sorted(path for path in folder.rglob("*") if path.name.endswith(VOLUME_SUFFIXES))
+    if not paths:
+        raise DataError(f"{folder}: holds no .nii or .nii.gz volume")
+    return paths
+
+
+def load_volumes(folder: Path, sources: Sequence[Source]) -> list[TrainingVolume]:
+    """Read every volume that a source names; the first source that matches a file has it.
+
+    Raises
+    ------
+    DataError
+        If the folder holds no volume, or a source matches none.
+    VolumeError
+        If a volume cannot be read.
+    """
+    remaining = volume_paths(folder)
+    volumes: list[TrainingVolume] = []
+    for source in sources:
+        matching = set(folder.glob(source.pattern))
+        chosen = [path for path in remaining if path in matching]
+        if not chosen:
+            raise DataError(f"{folder}: no volume matches the source pattern {source.pattern!r}")
+        remaining = [path for path in remaining if path not in matching]
+        volumes.extend(_load(path, source) for path in chosen)
+    return volumes
+
+
+def _load(path: Path, source: Source) -> TrainingVolume:
+    volume = read_volume(path)
+    data = normalise(volume.data, intensity_range(volume.data))
+    sizes = tuple(float(size) for size in volume.voxel_size)
+    return TrainingVolume(torch.from_numpy(data), sizes, source.weight, source.sizes_mm)
+
+
+def make_pair(
+    volumes: Sequence[TrainingVolume], settings: DatasetSettings, scale: int, seed: int, index: int
+) -> Pair:
+    """Pair ``index``: a volume, target size, contrast and degradation drawn from the seed."""
+    rng = np.random.default_rng((seed, 1, index))
+    weights = np.array([volume.weight for volume in volumes])
+    volume = volumes[rng.choice(len(volumes), p=weights / weights.sum())]
+    high = divisible(
+        sharpened(volume, float(rng.choice(volume.sizes_mm)), settings.patch * scale), scale
+    )
+    high = random_contrast(high, rng, settings.contrast)
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    low = degrade(high, scale, random_degradation(rng, settings.degradation), generator)
+    span = intensity_range(low.numpy())
+    low = torch.from_numpy(normalise(low.numpy(), span))
+    high = torch.from_numpy(normalise(high.numpy(), span))
+    tissue = (low > FOREGROUND_LEVEL).nonzero()
+    centres = tissue[torch.randint(max(len(tissue), 1), (MAXIMUM_CENTRES,), generator=generator)]
+    return Pair(low, high, centres)
+
+
+def sharpened(volume: TrainingVolume, size_mm: float, minimum: int) -> torch.Tensor:
+    """The volume cropped in k-space to about ``size_mm``; axes coarser than that stay.
+
+    No axis gets fewer than ``minimum`` voxels unless it has fewer already.
+    """
+    targets = [
+        min(n, max(round(n * size / size_mm), minimum)) if size_mm > 0 else n
+        for n, size in zip(volume.data.shape, volume.voxel_size, strict=True)
+    ]
+    if targets == list(volume.data.shape):
+        return volume.data
+    matrices = [fourier_matrix(n, m) for n, m in zip(volume.data.shape, targets, strict=True)]
+    return apply_matrices(volume.data, matrices).abs()
+
+
+def pairs_from(
+    volumes: Sequence[TrainingVolume], settings: DatasetSettings, scale: int, seed: int, first: int
+) -> Iterator[Pair]:
+    """Pairs ``first``, ``first + 1``, ..., prepared ahead by ``settings.workers`` threads."""
+    if settings.workers == 0:
+        while True:
+            yield make_pair(volumes, settings, scale, seed, first)
+            first += 1
+    with ThreadPoolExecutor(settings.workers) as executor:
+        numbers = count(first)
+        ahead = deque(
+            executor.submit(make_pair, volumes, settings, scale, seed, next(numbers))
+            for _ in range(2 * settings.workers)
+        )
+        while True:
+            ahead.append(executor.submit(make_pair, volumes, settings, scale, seed, next(numbers)))
+            yield ahead.popleft().result()
+
+
+def batches(
+    volumes: Sequence[TrainingVolume],
+    settings: DatasetSettings,
+    *,
+    scale: int,
+    seed: int,
+    first_step: int = 0,
+    device: torch.device | None = None,
+    rank: int = 0,
+    processes: int = 1,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Low and high patches of steps ``first_step``, ``first_step + 1``, ...
+
+    Of ``processes`` that train together each gets its share of the same batch: patches ``rank``,
+    ``rank + processes``, ...
+
+    Yields
+    ------
+    low : (B, 1, p, p, p) float32 tensor
+    high : (B, 1, sp, sp, sp) float32 tensor
+    """
+    oldest = first_step // settings.steps_per_pair
+    stream = pairs_from(volumes, settings, scale, seed, oldest)
+    pool = deque((_on(next(stream), device) for _ in range(settings.pool)), settings.pool)
+    step = first_step
+    while True:
+        while step // settings.steps_per_pair > oldest:
+            pool.append(_on(next(stream), device))
+            oldest += 1
+        rng = np.random.default_rng((seed, 2, step))
+        chosen = [pool[rng.integers(len(pool))] for _ in range(settings.batch)]
+        patches = [cut_patch(pair, settings, scale, rng) for pair in chosen]
+        low, high = (
+            torch.stack(parts)[:, None] for parts in zip(*patches[rank::processes], strict=True)
+        )
+        yield low, high
+        step += 1
+
+
+def _on(pair: Pair, device: torch.device | None) -> Pair:
+    return pair if device is None else Pair(pair.low.to(device), pair.high.to(device), pair.centres)
+
+
+def cut_patch(
+    pair: Pair, settings: DatasetSettings, scale: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A random patch (p, p, p) of the low volume and its target (sp, sp, sp), turned alike."""
+    patch, shape = settings.patch, np.array(pair.low.shape)
+    if (shape < patch).any():
+        raise DataError(
+            f"a low volume of {tuple(pair.low.shape)} voxels is smaller than a patch of {patch}; "
+            "leave small volumes out or make patches smaller"
+        )
+    start = rng.integers(0, shape - patch + 1)
+    if len(pair.centres) and rng.random() < settings.foreground:
+        centre = pair.centres[rng.integers(len(pair.centres))].numpy()
+        start = np.clip(centre - rng.integers(patch // 4, 3 * patch // 4, size=3), 0, shape - patch)
+    symmetry = random_symmetry(rng)
+    i, j, k = (int(value) for value in start)
+    low = pair.low[i : i + patch, j : j + patch, k : k + patch]
+    i, j, k, patch = i * scale, j * scale, k * scale, patch * scale
+    high = pair.high[i : i + patch, j : j + patch, k : k + patch]
+    return transformed(low, symmetry), transformed(high, symmetry)

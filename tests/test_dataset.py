@@ -1,0 +1,135 @@
+from dataclasses import replace
+from itertools import islice
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from tdafd_cli.augmentation import ContrastSettings
+from tdafd_cli.dataset import (
+    DatasetSettings,
+    Source,
+    TrainingVolume,
+    batches,
+    cut_patch,
+    load_volumes,
+    make_pair,
+    sharpened,
+    volume_paths,
+)
+from tdafd_cli.degradation import MixtureSettings
+from tdafd_cli.errors import DataError
+
+SETTINGS = DatasetSettings(patch=16, batch=4, pool=3, steps_per_pair=2)
+PLAIN = replace(
+    SETTINGS,
+    degradation=MixtureSettings(0.0, 0.0, 1.0, noise_probability=0.0),
+    contrast=ContrastSettings(0.0, 0.0, 0.0, 0.0, 0.0),
+)
+
+
+def volumes(count=2, shape=(48, 50, 44)):
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for _ in range(count):
+        data = torch.zeros(shape)
+        inner = tuple(size - 8 for size in shape)
+        data[4:-4, 4:-4, 4:-4] = 0.3 + 0.7 * torch.rand(inner, generator=generator)
+        made.append(TrainingVolume(data, (1.0, 1.0, 1.0), 1.0, (0.0,)))
+    return made
+
+
+def save(path, shape=(6, 6, 6), seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = np.random.default_rng(seed).uniform(0, 100, shape).astype(np.float32)
+    nib.save(nib.Nifti1Image(data, np.diag([0.8, 0.9, 1.0, 1.0])), path)
+
+
+def test_batches_have_low_and_high_patches():
+    low, high = next(batches(volumes(), SETTINGS, scale=2, seed=0))
+    assert low.shape == (4, 1, 16, 16, 16)
+    assert high.shape == (4, 1, 32, 32, 32)
+    assert torch.isfinite(low).all()
+    assert torch.isfinite(high).all()
+
+
+def test_low_and_high_patches_show_the_same_place():
+    pairs = [make_pair(volumes(), PLAIN, 2, 0, index) for index in range(3)]
+    for seed, pair in enumerate(pairs):
+        low, high = cut_patch(pair, PLAIN, 2, np.random.default_rng(seed))
+        torch.testing.assert_close(torch.nn.functional.avg_pool3d(high[None], 2)[0], low)
+
+
+@pytest.mark.parametrize("first_step", [1, 4, 5])
+def test_batches_resume_where_they_stopped(first_step):
+    unbroken = islice(batches(volumes(), SETTINGS, scale=2, seed=0), first_step, first_step + 3)
+    resumed = batches(volumes(), SETTINGS, scale=2, seed=0, first_step=first_step)
+    for (low, high), (low_again, high_again) in zip(unbroken, islice(resumed, 3), strict=True):
+        assert torch.equal(low, low_again)
+        assert torch.equal(high, high_again)
+
+
+def test_workers_change_nothing_but_time():
+    alone = islice(batches(volumes(), SETTINGS, scale=2, seed=0), 5)
+    ahead = islice(batches(volumes(), replace(SETTINGS, workers=2), scale=2, seed=0), 5)
+    assert all(torch.equal(a[1], b[1]) for a, b in zip(alone, ahead, strict=True))
+
+
+def test_processes_share_a_batch():
+    whole, _ = next(batches(volumes(), SETTINGS, scale=2, seed=0))
+    shares = [
+        next(batches(volumes(), SETTINGS, scale=2, seed=0, rank=rank, processes=2))[0]
+        for rank in range(2)
+    ]
+    assert torch.equal(torch.stack(shares, dim=1).flatten(0, 1), whole)
+
+
+def test_seeds_differ():
+    first, second = (next(batches(volumes(), SETTINGS, scale=2, seed=seed))[0] for seed in (0, 1))
+    assert not torch.equal(first, second)
+
+
+def test_patches_prefer_tissue():
+    tissue = torch.zeros((96, 96, 96))
+    tissue[:24, :24, :24] = torch.rand((24, 24, 24), generator=torch.Generator().manual_seed(0))
+    volume = TrainingVolume(tissue, (1.0, 1.0, 1.0), 1.0, (0.0,))
+    pair = make_pair([volume], PLAIN, 2, 0, 0)
+    rng = np.random.default_rng(0)
+    with_tissue = [
+        bool(cut_patch(pair, replace(PLAIN, foreground=1.0), 2, rng)[0].any()) for _ in range(30)
+    ]
+    assert all(with_tissue)
+
+
+def test_sharpening_crops_to_the_size_asked_for():
+    volume = TrainingVolume(torch.rand((40, 30, 20)), (1.0, 1.0, 2.0), 1.0, (0.0,))
+    assert sharpened(volume, 1.5, 4).shape == (27, 20, 20)
+    assert sharpened(volume, 0.0, 4) is volume.data
+    assert sharpened(volume, 4.0, 16).shape == (16, 16, 16)
+
+
+def test_first_matching_source_has_a_volume(tmp_path):
+    save(tmp_path / "a" / "one.nii.gz")
+    save(tmp_path / "b" / "two.nii")
+    sources = (Source("a/*", 3.0, (1.5,)), Source("**/*", 1.0))
+    loaded = load_volumes(tmp_path, sources)
+    assert [(volume.weight, volume.sizes_mm) for volume in loaded] == [(3.0, (1.5,)), (1.0, (0.0,))]
+    assert loaded[0].voxel_size == pytest.approx((0.8, 0.9, 1.0))
+    assert 0.9 < float(loaded[0].data.max()) < 1.1
+
+
+def test_missing_data_are_told(tmp_path):
+    with pytest.raises(DataError, match="not a folder"):
+        volume_paths(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"no \.nii"):
+        volume_paths(tmp_path)
+    save(tmp_path / "one.nii")
+    with pytest.raises(DataError, match="'b/\\*'"):
+        load_volumes(tmp_path, (Source("b/*"),))
+
+
+def test_volumes_smaller_than_a_patch_are_told():
+    pair = make_pair(volumes(1, (20, 40, 40)), PLAIN, 2, 0, 0)
+    with pytest.raises(DataError, match="smaller than a patch of 16"):
+        cut_patch(pair, PLAIN, 2, np.random.default_rng(0))

@@ -1,0 +1,47 @@
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from tdafd_cli.model import TDAFD, TDAFDConfig
+from tdafd_cli.validation import mean_gains, predict_case, validation_cases, validation_rows
+
+TINY = TDAFDConfig(channels=8, modules=2, attention_channels=4, token_channels=8)
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    path = tmp_path_factory.mktemp("validation") / "volume.nii.gz"
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in (32, 30, 29)), indexing="ij")
+    radius = np.sqrt(sum(x**2 for x in axes))
+    data = (np.cos(9 * radius) + 1.5) * (radius < 0.8) * 100
+    nib.save(nib.Nifti1Image(data.astype(np.float32), np.eye(4)), path)
+    return list(validation_cases([path], 2))
+
+
+def test_a_volume_gives_a_case_for_each_degradation(cases):
+    assert [case.degradation for case in cases] == ["kspace", "gaussian", "average"]
+    assert all(case.reference.shape == (32, 30, 28) for case in cases)
+    assert all(case.low.shape == (16, 15, 14) for case in cases)
+
+
+def test_the_reference_itself_gains_most(cases):
+    rows = validation_rows(cases, lambda case: case.reference)
+    assert all(row["gain"] == float("inf") for row in rows)
+
+
+def test_gains_are_over_the_best_baseline(cases):
+    rows = validation_rows(cases, lambda case: case.reference * 0.9)
+    for row in rows:
+        expected = row["psnr_foreground"] - row["baseline_psnr_foreground"]
+        assert row["gain"] == pytest.approx(expected, abs=1e-4)
+    assert mean_gains(rows).keys() == {"kspace", "gaussian", "average"}
+
+
+def test_an_untrained_network_is_about_as_good_as_sinc(cases):
+    torch.manual_seed(0)
+    network = TDAFD(TINY).eval()
+    rows = validation_rows(
+        cases, lambda case: predict_case(network, case, scale=2, align=network.grid, autocast=None)
+    )
+    assert all(abs(row["gain"]) < 1.5 for row in rows)
