@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from tdafd_cli.errors import DataError
+from tdafd_cli.output import replacing
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write tensors and plain values, whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    torch.save(content, temporary)
-    temporary.replace(path)
+    with replacing(path) as file:
+        torch.save(content, file)
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:

@@ -22,6 +22,12 @@ def process_group(device: torch.device) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
+def local_rank() -> int | None:
+    """Number of this process on its machine if torchrun started it."""
+    text = os.environ.get("LOCAL_RANK")
+    return None if text is None else int(text)
+
+
 def rank() -> int:
     """Number of this process among those that train together."""
     return distributed.get_rank() if distributed.is_initialized() else 0
@@ -40,7 +46,7 @@ def average_(tensors: Iterable[torch.Tensor]) -> None:
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     distributed.all_reduce(flat)
     flat /= processes()
-    parts = flat.split([tensor.numel() for tensor in tensors])
+    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
     for tensor, part in zip(tensors, parts, strict=True):
         tensor.copy_(part.view(tensor.shape))
 

@@ -18,9 +18,11 @@ from tdafd_cli import distribution
 from tdafd_cli.checkpoint import read_checkpoint, write_checkpoint
 from tdafd_cli.dataset import DatasetSettings, TrainingVolume, batches
 from tdafd_cli.errors import DataError
+from tdafd_cli.hardware import precision_name
 from tdafd_cli.model import TDAFD, TDAFDConfig
 from tdafd_cli.optimisation import learning_rate, make_optimisers
-from tdafd_cli.validation import ValidationCase, mean_gains, predict_case, validation_rows
+from tdafd_cli.prediction import InferenceSettings
+from tdafd_cli.validation import ValidationCase, estimated, mean_gains, validation_rows
 from tdafd_cli.weights import Weights, save_weights
 
 CHECKPOINT = "checkpoint.pt"
@@ -193,7 +195,7 @@ def train(
     *,
     config: TrainingConfig,
     device: torch.device,
-    autocast: torch.dtype | None = None,
+    dtype: torch.dtype = torch.float32,
     report: Callable[[Progress], None] = lambda progress: None,
     stop_after_seconds: float = math.inf,
 ) -> None:
@@ -205,14 +207,14 @@ def train(
         From :func:`new_state` or :func:`load_state`; changed in place.
     volumes : sequence of TrainingVolume
     cases : sequence of ValidationCase
-        Validated every ``config.validate_every`` steps and at the end; may be empty.
+        This process's share, validated every ``config.validate_every`` steps and at the end.
     output : Path
         Existing folder for ``log.csv``, ``validation.csv``, ``checkpoint.pt`` and
         ``weights.safetensors`` (the averaged weights, renewed with every checkpoint).
     config : TrainingConfig
     device : torch.device
-    autocast : torch.dtype, optional
-        Reduced precision of the trunk; fp32 if None.
+    dtype : {torch.float32, torch.bfloat16}
+        Precision of the trunk.
     report : callable
         Told after every step.
     stop_after_seconds : float
@@ -231,9 +233,10 @@ def train(
     clock = time.monotonic
     begun, saved, logged = clock() - state.seconds, clock(), clock()
     deadline = clock() + stop_after_seconds
+    validated = distribution.any_of(bool(cases))
     losses: list[float] = []
     for low, high in islice(stream, config.steps - state.step):
-        losses.append(take_step(state, low, high, config, autocast))
+        losses.append(take_step(state, low, high, config, dtype))
         state.seconds = clock() - begun
         stop = math.isfinite(deadline) and distribution.any_of(clock() > deadline)
         last = state.step == config.steps or stop
@@ -242,8 +245,8 @@ def train(
             row = _log_row(state, config, losses, clock() - logged)
             append_rows(output / LOG, [row])
             losses, logged = [], clock()
-        if cases and (state.step % config.validate_every == 0 or state.step == config.steps):
-            _validate(state, cases, output, autocast)
+        if validated and (state.step % config.validate_every == 0 or state.step == config.steps):
+            _validate(state, cases, output, dtype)
         if last or clock() - saved > 60 * config.checkpoint_minutes:
             _save(output, state, config)
             saved = clock()
@@ -267,7 +270,7 @@ def take_step(
     low: torch.Tensor,
     high: torch.Tensor,
     config: TrainingConfig,
-    autocast: torch.dtype | None,
+    dtype: torch.dtype,
 ) -> float:
     """One optimiser step on a batch; its mean absolute error."""
     rate = rate_at(state.step, config)
@@ -276,7 +279,7 @@ def take_step(
             group["lr"] = rate
         optimiser.zero_grad()
     low = low.contiguous(memory_format=torch.channels_last_3d)
-    with torch.autocast(low.device.type, dtype=autocast, enabled=autocast is not None):
+    with torch.autocast(low.device.type, dtype, enabled=dtype != torch.float32):
         estimate = state.network(low)
     loss = (estimate - high).abs().mean()
     loss.backward()
@@ -342,16 +345,14 @@ def _validate(
     state: TrainingState,
     cases: Sequence[ValidationCase],
     output: Path,
-    autocast: torch.dtype | None,
+    dtype: torch.dtype,
 ) -> None:
     """Score the averaged weights on every case and log it."""
-    network, config = _averaged(state), state.network.config
-
-    def estimate(case: ValidationCase) -> np.ndarray:
-        return predict_case(network, case, scale=config.scale, align=config.grid, autocast=autocast)
-
-    share = cases[distribution.rank() :: distribution.processes()]
-    rows = distribution.gathered(validation_rows(share, estimate))
+    network = _averaged(state)
+    device = next(network.parameters()).device
+    settings = InferenceSettings(str(device), precision_name(dtype))
+    rows = validation_rows(cases, lambda case: estimated(network, case, settings))
+    rows = distribution.gathered(rows)
     append_rows(output / VALIDATION_LOG, [{"step": state.step} | row for row in rows])
     state.gains = mean_gains(rows)
 

@@ -2,22 +2,21 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import nn
 
 from tdafd_cli.degradation import BENCHMARK_DEGRADATIONS, degrade, divisible
 from tdafd_cli.intensity import IntensityRange, denormalise, intensity_range, normalise
 from tdafd_cli.interpolation import BASELINES, interpolate
 from tdafd_cli.metrics import Scores, foreground_mask, score
-from tdafd_cli.tiling import predict_tiled
+from tdafd_cli.model import TDAFD
+from tdafd_cli.prediction import InferenceSettings, predict_volume
 from tdafd_cli.volume import read_volume
-
-TILE = 64  # low voxels
-OVERLAP = 16
 
 
 @dataclass(frozen=True)
@@ -28,59 +27,57 @@ class ValidationCase:
     degradation: str
     low: torch.Tensor  # (I, J, K), normalised by ``span``
     span: IntensityRange
+    low_is_positive: bool  # whether an estimate below zero is clipped
     reference: np.ndarray
     mask: np.ndarray
     baseline: str
     baseline_scores: Scores
 
 
-def validation_cases(paths: Sequence[Path], scale: int) -> Iterator[ValidationCase]:
-    """Every volume under every benchmark degradation, with its best baseline's scores."""
+def validation_cases(
+    paths: Sequence[Path], scale: int, *, rank: int = 0, processes: int = 1
+) -> Iterator[ValidationCase]:
+    """Every volume under every benchmark degradation, with its best baseline's scores.
+
+    Of ``processes`` that validate together each gets the cases ``rank``, ``rank + processes``, ...
+    """
+    numbers = count()
     for path in paths:
         high = divisible(torch.from_numpy(np.asarray(read_volume(path).data, np.float32)), scale)
         mask = foreground_mask(high.numpy())
         for kind in BENCHMARK_DEGRADATIONS:
-            low = degrade(high, scale, kind)
-            scores = {
-                name: score(high.numpy(), interpolate(low, scale, name).numpy(), mask)
-                for name in BASELINES
-            }
-            best = max(scores, key=lambda name: scores[name].psnr_foreground)
-            span = intensity_range(low.numpy())
-            yield ValidationCase(
-                name=path.name,
-                degradation=kind,
-                low=torch.from_numpy(normalise(low.numpy(), span)),
-                span=span,
-                reference=high.numpy(),
-                mask=mask,
-                baseline=best,
-                baseline_scores=scores[best],
-            )
+            if next(numbers) % processes == rank:
+                yield _case(path.name, high, mask, kind, scale)
 
 
-def predict_case(
-    network: nn.Module,
-    case: ValidationCase,
-    *,
-    scale: int,
-    align: int,
-    autocast: torch.dtype | None,
-) -> np.ndarray:
-    """Estimate of a case on the reference's scale, in tiles as `tdafd upscale` makes it."""
-    device = next(network.parameters()).device
-
-    def predict(tiles: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            out: torch.Tensor = network(tiles.contiguous(memory_format=torch.channels_last_3d))
-        return out
-
-    high = predict_tiled(
-        predict, case.low.to(device), scale=scale, tile=TILE, overlap=OVERLAP, align=align
+def _case(
+    name: str, high: torch.Tensor, mask: npt.NDArray[np.bool_], kind: str, scale: int
+) -> ValidationCase:
+    low = degrade(high, scale, kind)
+    scores = {
+        method: score(high.numpy(), interpolate(low, scale, method).numpy(), mask)
+        for method in BASELINES
+    }
+    best = max(scores, key=lambda method: scores[method].psnr_foreground)
+    span = intensity_range(low.numpy())
+    return ValidationCase(
+        name=name,
+        degradation=kind,
+        low=torch.from_numpy(normalise(low.numpy(), span)),
+        span=span,
+        low_is_positive=bool(low.min() >= 0),
+        reference=high.numpy(),
+        mask=mask,
+        baseline=best,
+        baseline_scores=scores[best],
     )
-    estimate: np.ndarray = denormalise(high.cpu().numpy(), case.span)
-    clipped: np.ndarray = np.maximum(estimate, case.reference.min())
-    return clipped
+
+
+def estimated(network: TDAFD, case: ValidationCase, settings: InferenceSettings) -> np.ndarray:
+    """A network's estimate of a case on the reference's scale, made as `tdafd upscale` makes it."""
+    high, _ = predict_volume(network, case.low, settings)
+    estimate: np.ndarray = denormalise(high.numpy(), case.span)
+    return np.maximum(estimate, 0) if case.low_is_positive else estimate
 
 
 def validation_rows(

@@ -31,7 +31,9 @@ def ellipsoid(shape, centre, radii):
 
 
 def centroid(volume):
-    axes = torch.meshgrid(*(torch.arange(n, dtype=volume.dtype) for n in volume.shape), indexing="ij")
+    axes = torch.meshgrid(
+        *(torch.arange(n, dtype=volume.dtype) for n in volume.shape), indexing="ij"
+    )
     return np.array([float((x * volume).sum() / volume.sum()) for x in axes])
 
 
@@ -45,7 +47,9 @@ def test_low_grid_has_one_voxel_per_block(kind, scale):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_constant_volume_stays_constant(kind):
-    torch.testing.assert_close(degrade(torch.full((8, 8, 8), 3.0), 2, kind), torch.full((4,) * 3, 3.0))
+    torch.testing.assert_close(
+        degrade(torch.full((8, 8, 8), 3.0), 2, kind), torch.full((4,) * 3, 3.0)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -59,7 +63,9 @@ def test_centroids_stay_in_place(kind, scale):
 
 
 def test_kspace_agrees_with_a_cropped_spectrum():
-    volume = torch.rand((15, 15, 15), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    volume = torch.rand(
+        (15, 15, 15), generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     spectrum = np.fft.fftn(volume.numpy())
     kept = np.fft.ifftshift(np.fft.fftshift(spectrum)[5:10, 5:10, 5:10])
     frequency = np.fft.fftfreq(5, 1 / 5)
@@ -81,7 +87,8 @@ def test_apodisation_weakens_ringing():
     edge[17:] = 1
     profiles = [Profile("hamming", 0.08), Profile("kspace", 0.5), Profile("kspace", 0.0)]
     overshoot = [
-        float(degrade(edge, 2, Degradation((profile, profile, profile))).max()) for profile in profiles
+        float(degrade(edge, 2, Degradation((profile, profile, profile))).max())
+        for profile in profiles
     ]
     assert overshoot == sorted(overshoot)
     assert overshoot[0] < 1.01 < 1.05 < overshoot[2]

@@ -9,14 +9,17 @@ PACKAGE = Path(tdafd_cli.__file__).parent
 # A module imports from rows above its own only.
 ROWS = (
     "errors",
-    "intensity header output resampling checkpoint hardware",
-    "volume tiling interpolation degradation metrics augmentation distribution",
-    "model",
+    "intensity header output resampling hardware reporting options metadata",
+    "checkpoint volume tiling interpolation degradation metrics augmentation distribution registry",
+    "model mirror",
+    "cache",
     "weights optimisation prediction",
     "inference preview",
     "dataset validation",
     "training",
     "recipe benchmark",
+    "run",
+    "commands_train commands_weights",
     "cli",
     "__main__",
 )
@@ -38,9 +41,13 @@ def imported(module: str, *, everywhere: bool) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative imports hide the order"
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-        elif everywhere or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        elif everywhere or not (isinstance(node, ast.FunctionDef) or _only_for_types(node)):
             pending.extend(ast.iter_child_nodes(node))
     return names
+
+
+def _only_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def own(names: set[str]) -> set[str]:

@@ -127,7 +127,7 @@ def test_configuration_survives_a_round_trip():
     "changes", [{"scale": 5}, {"modules": 3}, {"modules": 0}, {"heads": 3}, {"channels": 7}]
 )
 def test_impossible_sizes_are_refused(changes):
-    with pytest.raises(ValueError, match="must be|multiple"):
+    with pytest.raises(ValueError, match=r"must be|multiple"):
         replace(TINY, **changes)
 
 

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from tdafd_cli.tiling import RAMP_SHARE, blend_weights, plan_axis, predict_tiled
+from tdafd_cli.tiling import (
+    RAMP_SHARE,
+    blend_weights,
+    cheapest_tile,
+    plan_axis,
+    plan_tiles,
+    predict_tiled,
+)
 
 
 @st.composite
@@ -73,6 +80,32 @@ def test_no_smaller_plan_covers_an_axis_with_as_few_tiles(layout):
     if smaller - overlap >= align:
         reach = smaller + (fewest - 1) * ((smaller - overlap) // align * align)
         assert reach < plan.length
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    shape=st.tuples(*[st.integers(1, 200)] * 3),
+    overlap=st.integers(0, 20),
+    align=st.sampled_from([1, 8, 16]),
+    most_voxels=st.integers(1, 200**3),
+)
+def test_cheapest_tile_is_small_enough_and_no_other_such_tile_computes_less(
+    shape, overlap, align, most_voxels
+):
+    def voxels(edge: int) -> tuple[int, int]:
+        """Of one tile, and computed in all."""
+        plans = plan_tiles(shape, tile=edge, overlap=overlap, align=align)
+        tile = math.prod(plan.tile for plan in plans)
+        return tile, tile * math.prod(len(plan.starts) for plan in plans)
+
+    edge = cheapest_tile(shape, overlap=overlap, align=align, most_voxels=most_voxels)
+    others = [other for other in range(align, 240, align) if other >= overlap + align]
+    fitting = [other for other in others if voxels(other)[0] <= most_voxels]
+    if fitting:
+        assert voxels(edge)[0] <= most_voxels
+        assert voxels(edge)[1] == min(voxels(other)[1] for other in fitting)
+    else:
+        assert edge == others[0]
 
 
 @settings(deadline=None)

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_a_tiny_network_overfits_one_patch(optimiser):
     state = new_state(config, CPU)
     high = volumes()[0].data[None, None, :32, :32, :32]
     low = torch.nn.functional.avg_pool3d(high, 2)
-    losses = [take_step(state, low, 2 * high, config, None) for _ in range(config.steps)]
+    losses = [take_step(state, low, 2 * high, config, torch.float32) for _ in range(config.steps)]
     assert np.mean(losses[-5:]) < 0.2 * losses[0]
 
 
@@ -94,7 +95,7 @@ def test_two_processes_train_as_one(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import sys, pathlib, torch\n"
-        f"sys.path.insert(0, {os.fspath(os.path.dirname(__file__))!r})\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_training import run\n"
         "from tdafd_cli.distribution import process_group\n"
         "with process_group(torch.device('cpu')):\n"

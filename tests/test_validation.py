@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tdafd_cli.model import TDAFD, TDAFDConfig
-from tdafd_cli.validation import mean_gains, predict_case, validation_cases, validation_rows
+from tdafd_cli.prediction import InferenceSettings
+from tdafd_cli.validation import estimated, mean_gains, validation_cases, validation_rows
 
 TINY = TDAFDConfig(channels=8, modules=2, attention_channels=4, token_channels=8)
 
@@ -41,7 +42,16 @@ def test_gains_are_over_the_best_baseline(cases):
 def test_an_untrained_network_is_about_as_good_as_sinc(cases):
     torch.manual_seed(0)
     network = TDAFD(TINY).eval()
-    rows = validation_rows(
-        cases, lambda case: predict_case(network, case, scale=2, align=network.grid, autocast=None)
-    )
+    settings = InferenceSettings("cpu", "fp32")
+    rows = validation_rows(cases, lambda case: estimated(network, case, settings))
     assert all(abs(row["gain"]) < 1.5 for row in rows)
+
+
+def test_processes_share_the_cases(cases, tmp_path):
+    path = tmp_path / "volume.nii.gz"
+    nib.save(nib.Nifti1Image(cases[0].reference, np.eye(4)), path)
+    shares = [list(validation_cases([path], 2, rank=rank, processes=2)) for rank in range(2)]
+    assert [[case.degradation for case in share] for share in shares] == [
+        ["kspace", "average"],
+        ["gaussian"],
+    ]

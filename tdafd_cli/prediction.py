@@ -1,0 +1,293 @@
+"""Run a network over a whole volume, in the precision and the memory that the machine has."""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from tdafd_cli.errors import MemoryLimitError
+from tdafd_cli.hardware import (
+    PRECISIONS,
+    choose_device,
+    choose_precision,
+    free_memory,
+    freed_memory_kept,
+    precision_name,
+    threads_limited,
+)
+from tdafd_cli.model import TDAFD, TDAFDConfig
+from tdafd_cli.tiling import Predict, Progress, cheapest_tile, plan_tiles, predict_tiled
+
+LARGEST_TILE_VOXELS = 112**3
+"""Low voxels of a tile that "auto" does not exceed: larger ones save little overlap, and no time
+per voxel (on one core in bf16 3.4 us at 112^3, as at 48^3)."""
+
+MEMORY_SHARE = 0.6
+"""Part of the free memory that "auto" gives to tiles: others need some too."""
+
+PRECISION_TOLERANCE = 0.02
+"""Largest difference from fp32, as part of the intensity range, that reduced precision may make."""
+
+PROBE_EDGE = 32
+"""Edge in low voxels of the cube on which a CPU's reduced precision is checked; twice on a GPU."""
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """How to run a network, apart from its weights.
+
+    Attributes
+    ----------
+    device : str
+        "auto", "cpu", "cuda", "cuda:N" or "mps".
+    precision : {"auto", "fp32", "bf16", "fp16"}
+        Of the network's trunk; its image skip is always fp32.
+    tile : int or "auto"
+        Largest edge of a tile in low voxels, rounded down to the network's window grid; "auto"
+        takes what the free memory allows and the volume's shape makes cheapest.
+    overlap : int
+        Low voxels that neighbouring tiles share.
+    batch_size : int
+        Tiles per pass through the network.
+    threads : int, optional
+        CPU threads; PyTorch's default if None.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    tile: int | str = "auto"
+    overlap: int = 16
+    batch_size: int = 1
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("auto", *PRECISIONS):
+            raise ValueError(f"precision must be auto or one of {', '.join(PRECISIONS)}")
+        if self.tile != "auto" and (isinstance(self.tile, str) or self.tile <= self.overlap):
+            raise ValueError(f"tile must be auto or above the overlap, got {self.tile!r}")
+        if self.overlap < 0 or self.batch_size < 1:
+            raise ValueError("overlap must be at least 0 and batch_size at least 1")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be at least 1, got {self.threads}")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a network was run in the end.
+
+    Attributes
+    ----------
+    device : str
+    precision : {"fp32", "bf16", "fp16"}
+    tile : tuple of int
+        Low voxels of each tile along I, J and K.
+    tiles : int
+        How many there were.
+    overlap, batch_size : int
+    notes : tuple of str
+        What was not done as asked, and why.
+    """
+
+    device: str
+    precision: str
+    tile: tuple[int, ...]
+    tiles: int
+    overlap: int
+    batch_size: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One volume for one network, with every choice made but the tile."""
+
+    network: TDAFD
+    low: Tensor
+    settings: InferenceSettings
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def config(self) -> TDAFDConfig:
+        return self.network.config
+
+
+def predict_volume(
+    network: TDAFD,
+    low: Tensor,
+    settings: InferenceSettings | None = None,
+    progress: Progress | None = None,
+) -> tuple[Tensor, Execution]:
+    """Upscale a volume of normalised intensities in tiles.
+
+    Reduced precision is first compared with fp32 in the middle of the volume, and given up where
+    the two differ. Where memory runs out all the same, smaller tiles are tried.
+
+    Parameters
+    ----------
+    network : TDAFD
+        It is moved to the device.
+    low : (I, J, K) float32 tensor on the CPU
+    settings : InferenceSettings, optional
+    progress : callable, optional
+        Called after each tile with the number done and the number of all; the count starts anew
+        when other tiles or another precision are tried.
+
+    Returns
+    -------
+    (sI, sJ, sK) float32 tensor on the CPU, and how it was made
+
+    Raises
+    ------
+    DeviceError, MemoryLimitError
+        The settings ask for what this machine does not have.
+    """
+    settings = settings or InferenceSettings()
+    device = choose_device(settings.device)
+    dtype = choose_precision(settings.precision, device)
+    network = network.eval().to(device)
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    job = _Job(network, low, settings, device, dtype)
+    exact = replace(job, dtype=torch.float32)
+    with threads_limited(settings.threads), freed_memory_kept():
+        fault = _precision_fault(job)
+        if fault is None:
+            high, execution = _predict_within_memory(job, progress)
+            if torch.isfinite(high.sum()):
+                return high, execution
+            fault = f"{execution.precision} overflowed"
+        high, execution = _predict_within_memory(exact, progress)
+    return high, replace(execution, notes=(f"{fault}: fp32 was used", *execution.notes))
+
+
+def memory_needed(config: TDAFDConfig, voxels: int, dtype: torch.dtype) -> int:
+    """Bytes that a network takes for so many low voxels at once, estimated generously.
+
+    Fitted to the peak memory of processes with 16 to 64 channels, 4 and 8 modules, in fp32 and
+    bf16 on a CPU, which it exceeds by 1 to 40 %.
+    """
+    features = config.channels * (13 + 2.5 * config.modules)
+    return math.ceil(voxels * (features * dtype.itemsize + 16 * config.scale**3))
+
+
+def _predictor(job: _Job) -> Predict:
+    reduced = None if job.dtype == torch.float32 else job.dtype
+    kind = job.device.type
+
+    def predict(tiles: Tensor) -> Tensor:
+        tiles = tiles.to(job.device).contiguous(memory_format=torch.channels_last_3d)
+        with torch.inference_mode(), torch.autocast(kind, reduced, enabled=reduced is not None):
+            high: Tensor = job.network(tiles)
+        return high
+
+    return predict
+
+
+def _precision_fault(job: _Job) -> str | None:
+    """Tell how a reduced precision fails in the middle of the volume, or None if it does not."""
+    if job.dtype == torch.float32:
+        return None
+    edge = PROBE_EDGE if job.device.type == "cpu" else 2 * PROBE_EDGE
+    probe = job.low[tuple(slice(max(0, (n - edge) // 2), (n + edge) // 2) for n in job.low.shape)]
+    exact = _predictor(replace(job, dtype=torch.float32))(probe[None, None])
+    error = float((_predictor(job)(probe[None, None]) - exact).abs().max())
+    if error <= PRECISION_TOLERANCE:  # which NaN is not
+        return None
+    return f"{precision_name(job.dtype)} differed from fp32 by {error:.2g} of the range"
+
+
+def _predict_within_memory(job: _Job, progress: Progress | None) -> tuple[Tensor, Execution]:
+    """Predict in tiles that fit, and in smaller ones if memory runs out all the same."""
+    home, budget = _room(job)
+    notes: tuple[str, ...] = ()
+    while True:
+        edge = _tile_edge(job, budget)
+        execution = _execution(job, edge, notes)
+        _check_budget(job, execution.tile, budget)
+        try:
+            high = predict_tiled(
+                _predictor(job),
+                job.low.to(home),
+                scale=job.config.scale,
+                tile=edge,
+                overlap=job.settings.overlap,
+                align=job.config.grid,
+                batch_size=job.settings.batch_size,
+                progress=progress,
+            )
+            return high.cpu(), execution
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+        # Beyond the handler, whose traceback keeps the failed pass's tensors alive.
+        notes = (*notes, f"no memory for tiles of {_times(execution.tile)}: smaller ones were used")
+        budget = _tile_memory(job, execution.tile) // 2
+        job = replace(job, settings=replace(job.settings, tile="auto"))
+
+
+def _room(job: _Job) -> tuple[torch.device, int]:
+    """Device that holds the volume and its result, and bytes that are left for tiles."""
+    free = free_memory(job.device)
+    result = job.low.nbytes * job.config.scale**3
+    cpu = torch.device("cpu")
+    if job.device.type == "cpu":
+        return cpu, free - result
+    # Blending on the GPU saves moving tiles, as long as the result leaves them room.
+    return (job.device, free - 2 * result) if 4 * result < free else (cpu, free)
+
+
+def _tile_edge(job: _Job, budget: int) -> int:
+    settings, grid = job.settings, job.config.grid
+    if isinstance(settings.tile, int):
+        smallest = math.ceil((settings.overlap + grid) / grid) * grid
+        return max(smallest, settings.tile // grid * grid)
+    affordable = int(MEMORY_SHARE * budget / _tile_memory(job, (1,)))
+    return cheapest_tile(
+        tuple(job.low.shape),
+        overlap=settings.overlap,
+        align=grid,
+        most_voxels=min(affordable, LARGEST_TILE_VOXELS // settings.batch_size),
+    )
+
+
+def _execution(job: _Job, edge: int, notes: tuple[str, ...]) -> Execution:
+    overlap, batch_size = job.settings.overlap, job.settings.batch_size
+    plans = plan_tiles(tuple(job.low.shape), tile=edge, overlap=overlap, align=job.config.grid)
+    return Execution(
+        device=str(job.device),
+        precision=precision_name(job.dtype),
+        tile=tuple(plan.tile for plan in plans),
+        tiles=math.prod(len(plan.starts) for plan in plans),
+        overlap=overlap,
+        batch_size=batch_size,
+        notes=notes,
+    )
+
+
+def _check_budget(job: _Job, tile: tuple[int, ...], budget: int) -> None:
+    needed = _tile_memory(job, tile)
+    if needed <= budget:
+        return
+    if job.settings.tile != "auto":
+        advice = "set the tile to auto or lower it"
+    elif job.settings.batch_size > 1:
+        advice = "lower the batch size"
+    else:
+        advice = "free some memory, lower the overlap, or crop the volume"
+    raise MemoryLimitError(
+        f"tiles of {_times(tile)} voxels need about {needed / 1e9:.3g} GB, and beside the result "
+        f"{max(budget, 0) / 1e9:.3g} GB are free ({job.device}); {advice}"
+    )
+
+
+def _tile_memory(job: _Job, tile: tuple[int, ...]) -> int:
+    return memory_needed(job.config, math.prod(tile) * job.settings.batch_size, job.dtype)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _times(tile: tuple[int, ...]) -> str:
+    return " x ".join(str(edge) for edge in tile)

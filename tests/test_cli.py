@@ -1,0 +1,321 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+import tdafd_cli
+from tdafd_cli.cli import OutputDtype, Precision, app, upscale
+from tdafd_cli.hardware import PRECISIONS
+from tdafd_cli.model import TDAFD
+from tdafd_cli.prediction import InferenceSettings
+from tdafd_cli.volume import OUTPUT_DTYPES, read_volume
+from tdafd_cli.weights import save_weights
+
+REPOSITORY = Path(tdafd_cli.__file__).parent.parent
+FAST = ("--device", "cpu", "--precision", "fp32")
+
+
+@pytest.fixture
+def source(make_nifti) -> Path:
+    stored = np.random.default_rng(0).integers(0, 900, (9, 8, 7), dtype=np.int16)
+    return make_nifti(stored, name="low.nii.gz")
+
+
+@pytest.fixture
+def target(tmp_path) -> Path:
+    return tmp_path / "high.nii.gz"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in arguments], catch_exceptions=False)
+
+
+def run_upscale(source: Path, target: Path, weights: Path, *options: object) -> Result:
+    return run("upscale", source, target, "--weights", weights, *FAST, *options)
+
+
+def start(*arguments: object, **streams: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tdafd_cli", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=REPOSITORY, **streams)
+
+
+def assert_failed(result: Result, *, message: str, left: Path) -> None:
+    """One line on stderr, exit code 1, and no files."""
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert list(left.iterdir()) == []
+
+
+def test_version_is_the_package_s():
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"tdafd {tdafd_cli.__version__}\n")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], []])
+def test_help_lists_the_commands(arguments):
+    result = run(*arguments)
+    assert result.exit_code == (0 if arguments else 2)
+    assert "upscale" in result.output
+
+
+def test_help_does_not_wait_for_torch():
+    code = (
+        "import sys; from tdafd_cli.cli import app\n"
+        "try: app(sys.argv[1:])\n"
+        "except SystemExit as end: print(end.code, 'torch' in sys.modules, 'numpy' in sys.modules)"
+    )
+    for arguments in (["--help"], ["upscale", "--help"]):
+        process = subprocess.run(
+            [sys.executable, "-c", code, *arguments], cwd=REPOSITORY, capture_output=True, text=True
+        )
+        assert process.stdout.splitlines()[-1] == "0 False False"
+
+
+def test_upscaled_file_is_written_and_told_in_one_line(source, target, tiny_weights):
+    result = run_upscale(source, target, tiny_weights)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert read_volume(target).shape == (18, 16, 14)
+    assert result.stdout.startswith(f"{target}: 18 x 16 x 14 voxels of 0.5 x 0.75 x 1 mm by tiny")
+    assert result.stdout.count("\n") == 1
+
+
+def test_json_is_one_line_that_tells_everything(source, target, tiny_weights, tmp_path):
+    preview = tmp_path / "preview.png"
+    result = run_upscale(source, target, tiny_weights, "--json", "--preview", preview)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.count("\n") == 1
+    told = json.loads(result.stdout)
+    assert told["source"] == str(source)
+    assert told["target"] == str(target)
+    assert told["preview"] == str(preview)
+    assert told["input_shape"] == [9, 8, 7]
+    assert told["output_shape"] == [18, 16, 14]
+    assert told["input_voxel_size"] == [1.0, 1.5, 2.0]
+    assert told["output_voxel_size"] == [0.5, 0.75, 1.0]
+    assert (told["scale"], told["weights"], len(told["weights_sha256"])) == (2, "tiny", 64)
+    assert (told["device"], told["precision"]) == ("cpu", "fp32")
+    assert (told["tile"], told["tiles"], told["overlap"]) == ([16, 16, 16], 1, 16)
+    assert (told["batch_size"], told["notes"]) == (1, [])
+    assert set(told["seconds"]) == {"read", "network", "write", "total"}
+    assert told["peak_memory_bytes"] > 10**7
+    assert told["version"] == tdafd_cli.__version__
+
+
+def test_quiet_prints_nothing(source, target, tiny_weights):
+    result = run_upscale(source, target, tiny_weights, "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+    assert target.exists()
+
+
+def test_quiet_json_still_prints_its_line(source, target, tiny_weights):
+    result = run_upscale(source, target, tiny_weights, "--quiet", "--json")
+    assert json.loads(result.stdout)["target"] == str(target)
+
+
+def test_options_reach_the_result(source, target, tiny_weights):
+    options = "--tile 32 --overlap 5 --batch-size 2 --threads 1 --dtype float32".split()
+    result = run_upscale(source, target, tiny_weights, "--json", *options)
+    told = json.loads(result.stdout)
+    assert (told["overlap"], told["batch_size"]) == (5, 2)
+    assert read_volume(target).stored_dtype == np.float32
+
+
+def test_fall_back_to_fp32_is_noted_on_stderr(source, target, tiny_network, tmp_path):
+    torch.nn.init.normal_(tiny_network.tail.weight, std=100)  # far from anything trained
+    wild = tmp_path / "wild.safetensors"
+    save_weights(wild, tiny_network, {})
+    arguments = ("upscale", source, target, "--weights", wild, "--device", "cpu")
+    result = run(*arguments, "--precision", "bf16")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("note: bf16 differed from fp32 by ")
+    assert result.stdout.rstrip().endswith("(cpu, fp32)")
+
+
+def test_scale_is_that_of_the_weights_unless_given(source, target, tiny_network, tmp_path):
+    torch.manual_seed(0)
+    config = type(tiny_network.config)(**{**tiny_network.config.to_dict(), "scale": 3})
+    triple = tmp_path / "triple.safetensors"
+    save_weights(triple, TDAFD(config), {})
+    assert run_upscale(source, target, triple).exit_code == 0
+    assert read_volume(target).shape == (27, 24, 21)
+    result = run_upscale(source, target, triple, "--scale", 2, "--overwrite")
+    assert result.exit_code == 1
+    assert "made for scale 3, not 2" in result.stderr
+
+
+def test_preview_is_drawn(source, target, tiny_weights, tmp_path):
+    preview = tmp_path / "preview.png"
+    assert run_upscale(source, target, tiny_weights, "--preview", preview).exit_code == 0
+    with Image.open(preview) as picture:
+        assert min(picture.size) > 300
+
+
+def test_existing_files_are_replaced_only_when_asked(source, target, tiny_weights, tmp_path):
+    preview = tmp_path / "preview.png"
+    target.write_bytes(b"precious")
+    result = run_upscale(source, target, tiny_weights)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert (
+        result.stderr == f"error: {target}: exists; choose another name, or ask to overwrite it\n"
+    )
+    assert target.read_bytes() == b"precious"
+    target.rename(preview)
+    result = run_upscale(source, target, tiny_weights, "--preview", preview)
+    assert result.exit_code == 1
+    assert not target.exists()  # told before the work, not after
+    both = run_upscale(source, target, tiny_weights, "--preview", preview, "--overwrite")
+    assert both.exit_code == 0
+    assert preview.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_input_is_never_replaced(source, tiny_weights):
+    before = source.read_bytes()
+    result = run_upscale(source, source, tiny_weights, "--overwrite")
+    assert result.exit_code == 1
+    assert "is the input" in result.stderr
+    assert source.read_bytes() == before
+
+
+def test_input_that_is_no_volume_is_an_error(target, tiny_weights, make_nifti, tmp_path_factory):
+    text = tmp_path_factory.mktemp("text") / "text.nii"
+    text.write_text("no volume")
+    result = run_upscale(text, target, tiny_weights)
+    assert_failed(result, message="text.nii: not a NIfTI volume", left=target.parent)
+    flat = make_nifti(np.ones((4, 4), np.int16))
+    result = run_upscale(flat, target, tiny_weights)
+    assert_failed(result, message="expected 3 dimensions", left=target.parent)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--weights", "tdafd-x9"], "tdafd-x9: unknown weights"),
+        (["--weights", "net.pth"], "can run code"),
+        (["--scale", "4"], "made for scale 2, not 4"),
+        (["--device", "cuda:99"], "cuda:99: "),
+    ],
+)
+def test_what_is_not_to_be_had_is_an_error(source, target, tiny_weights, options, message):
+    result = run_upscale(source, target, tiny_weights, *options)
+    assert_failed(result, message=message, left=target.parent)
+
+
+def test_target_of_another_kind_is_an_error(source, tmp_path, tiny_weights):
+    result = run_upscale(source, tmp_path / "high.mgz", tiny_weights)
+    assert_failed(result, message="end its name in .nii or .nii.gz", left=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--scale", "1"],
+        ["--scale", "5"],
+        ["--tile", "large"],
+        ["--tile", "0"],
+        ["--tile", "16", "--overlap", "16"],
+        ["--overlap", "-1"],
+        ["--batch-size", "0"],
+        ["--threads", "0"],
+        ["--device", "tpu"],
+        ["--device", "cuda:x"],
+        ["--precision", "fp64"],
+        ["--dtype", "complex64"],
+        ["--preview", "picture.jpg"],
+        ["--colour"],
+    ],
+)
+def test_values_that_cannot_be_are_usage_errors(source, target, tiny_weights, options):
+    result = run_upscale(source, target, tiny_weights, *options)
+    assert result.exit_code == 2
+    assert options[0] in result.stderr
+    assert list(target.parent.iterdir()) == []
+
+
+def test_missing_input_is_a_usage_error(tmp_path):
+    result = run("upscale", tmp_path / "none.nii", tmp_path / "high.nii")
+    assert result.exit_code == 2
+    assert "none.nii" in result.stderr
+
+
+def test_choices_are_those_of_the_library():
+    assert [choice.value for choice in Precision] == ["auto", *PRECISIONS]
+    assert [choice.value for choice in OutputDtype] == list(OUTPUT_DTYPES)
+
+
+def test_defaults_are_those_of_the_library():
+    assert upscale.__defaults__ is not None
+    names = upscale.__code__.co_varnames[: upscale.__code__.co_argcount]
+    defaults = dict(zip(names[-len(upscale.__defaults__) :], upscale.__defaults__, strict=True))
+    library = InferenceSettings()
+    for name in ("device", "precision", "tile", "overlap", "batch_size", "threads"):
+        assert defaults[name] == getattr(library, name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+class TestProcess:
+    """What only a process of its own can show."""
+
+    @pytest.fixture
+    def large_source(self, make_nifti) -> Path:
+        stored = np.random.default_rng(0).integers(0, 900, (120, 120, 120), dtype=np.int16)
+        return make_nifti(stored)
+
+    def test_terminal_sees_a_bar_of_tiles(self, large_source, target, tiny_weights):
+        ours, theirs = os.openpty()
+        process = start(
+            "upscale", large_source, target, "--weights", tiny_weights, *FAST, "--tile", 64,
+            stdout=subprocess.PIPE, stderr=theirs,
+        )  # fmt: skip
+        seen = self.read_until(ours, b"tiles")
+        assert b"Upscaling" in seen
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert b"Upscaling" not in output
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_interruption_leaves_nothing_half_written(
+        self, large_source, target, tiny_weights, number, code
+    ):
+        ours, theirs = os.openpty()
+        process = start(
+            "upscale", large_source, target, "--weights", tiny_weights, *FAST, "--tile", 32,
+            stdout=subprocess.PIPE, stderr=theirs,
+        )  # fmt: skip
+        self.read_until(ours, b"1/")  # of the tiles
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == code
+        assert output == b""
+        assert list(target.parent.iterdir()) == []
+
+    def test_reader_that_goes_away_causes_no_traceback(self, source, target, tiny_weights):
+        process = start(
+            "upscale", source, target, "--weights", tiny_weights, *FAST, "--json",
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) in (0, 1)
+        assert target.exists()
+
+    @staticmethod
+    def read_until(stream: int, wanted: bytes) -> bytes:
+        seen, deadline = b"", time.monotonic() + 60
+        while wanted not in seen:
+            assert time.monotonic() < deadline, seen
+            seen += os.read(stream, 4096)
+        return seen
