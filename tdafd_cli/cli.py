@@ -15,8 +15,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from tdafd_cli import __version__
+from tdafd_cli import __version__, commands_weights
 from tdafd_cli.commands_train import train
+from tdafd_cli.commands_weights import download_bar
 from tdafd_cli.options import AsJson, Device, Quiet, Threads
 from tdafd_cli.reporting import times, user_errors
 
@@ -125,7 +126,7 @@ def upscale(
     ] = "auto",
     overlap: Annotated[
         int, typer.Option(metavar="N", min=0, help="Voxels shared by neighbouring tiles.")
-    ] = 16,
+    ] = 48,
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Tiles per pass.")] = 1,
     threads: Threads = None,
     dtype: Annotated[
@@ -150,7 +151,7 @@ def upscale(
         raise typer.BadParameter(
             f"{tile} must exceed the overlap of {overlap}", param_hint="--tile"
         )
-    with user_errors(), _progress_bar("Upscaling", shown=not quiet) as progress:
+    with user_errors():
         from tdafd_cli.output import check_writable
         from tdafd_cli.volume import check_target
 
@@ -162,22 +163,26 @@ def upscale(
         from tdafd_cli.prediction import InferenceSettings
         from tdafd_cli.weights import default_name, load_weights
 
-        report = upscale_file(
-            source,
-            target,
-            weights=load_weights(weights or default_name(scale or DEFAULT_SCALE), scale=scale),
-            settings=InferenceSettings(
-                device=device,
-                precision=precision.value,
-                tile="auto" if tile == "auto" else int(tile),
-                overlap=overlap,
-                batch_size=batch_size,
-                threads=threads,
-            ),
-            dtype=dtype.value,
-            overwrite=overwrite,
-            progress=progress,
-        )
+        name = weights or default_name(scale or DEFAULT_SCALE)
+        with download_bar(name, shown=not quiet) as progress:
+            trained = load_weights(name, scale=scale, progress=progress)
+        with _progress_bar("Upscaling", shown=not quiet) as progress:
+            report = upscale_file(
+                source,
+                target,
+                weights=trained,
+                settings=InferenceSettings(
+                    device=device,
+                    precision=precision.value,
+                    tile="auto" if tile == "auto" else int(tile),
+                    overlap=overlap,
+                    batch_size=batch_size,
+                    threads=threads,
+                ),
+                dtype=dtype.value,
+                overwrite=overwrite,
+                progress=progress,
+            )
         if preview is not None:
             from tdafd_cli.preview import write_preview
             from tdafd_cli.volume import read_volume
@@ -189,6 +194,7 @@ def upscale(
 
 
 app.command()(train)
+app.add_typer(commands_weights.app, name="weights")
 
 
 def _report(summary: dict[str, Any], *, quiet: bool, as_json: bool) -> None:

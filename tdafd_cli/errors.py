@@ -35,3 +35,7 @@ class DataError(TdafdError):
 
 class RecipeError(TdafdError):
     """A training recipe does not say, or says wrongly, what to do."""
+
+
+class MethodError(TdafdError):
+    """A method under benchmark failed, or gave something else than the volume asked for."""

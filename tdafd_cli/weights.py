@@ -19,13 +19,24 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from tdafd_cli.cache import obtain
 from tdafd_cli.errors import WeightsError
+from tdafd_cli.metadata import (
+    ARCHITECTURE,
+    FORMAT,
+    SUFFIX,
+    check_format,
+    damaged,
+    from_text,
+    to_text,
+)
+from tdafd_cli.mirror import Progress
 from tdafd_cli.model import TDAFD, TDAFDConfig
 from tdafd_cli.output import replacing
+from tdafd_cli.registry import bundled_path, find_entry, is_file_name, read_registry
 
-FORMAT = "tdafd-1"
-ARCHITECTURE = "TDAFD"
-SUFFIX = ".safetensors"
+LARGEST_SETTING = 4096
+"""Of a network's configuration: beyond it, building the network alone could take all memory."""
 PICKLED_SUFFIXES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 
 
@@ -36,7 +47,7 @@ class Weights:
     Attributes
     ----------
     name : str
-        The bundled name, or the file's name without its suffix.
+        As in the registry, or the file's name without its suffix.
     path : Path
         Where they were read from.
     sha256 : str
@@ -69,7 +80,7 @@ class Weights:
 
 def bundled_names() -> tuple[str, ...]:
     """Names of the weights that come with the program."""
-    return tuple(sorted(path.stem for path in _bundled_folder().glob(f"*{SUFFIX}")))
+    return tuple(name for name, entry in read_registry().items() if bundled_path(entry).is_file())
 
 
 def default_name(scale: int) -> str:
@@ -78,34 +89,37 @@ def default_name(scale: int) -> str:
     Raises
     ------
     WeightsError
-        If none for this scale come with the program.
+        If this version knows none for this scale.
     """
     name = f"tdafd-x{scale}"
-    if name not in bundled_names():
-        raise WeightsError(
-            f"no weights for scale {scale} come with this version, only {_bundled()}; "
-            f"choose another scale, or give a {SUFFIX} file made for it"
-        )
+    if name not in read_registry():
+        raise WeightsError(f"{_none_for(scale)}; choose another scale, or give a {SUFFIX} file")
     return name
 
 
-def load_weights(name_or_path: str | Path, *, scale: int | None = None) -> Weights:
+def load_weights(
+    name_or_path: str | Path, *, scale: int | None = None, progress: Progress | None = None
+) -> Weights:
     """Read weights and check that a network can be built from them.
 
     Parameters
     ----------
     name_or_path : str or Path
-        One of `bundled_names`, or a ``.safetensors`` file.
+        A ``.safetensors`` file or a name in the registry. A name's file is taken from the user's
+        cache, else from those that come with the program, else it is downloaded into the cache;
+        a damaged one is passed over.
     scale : int, optional
         The scale they must serve.
+    progress : callable, optional
+        Told how many bytes of a download have arrived, of how many.
 
     Raises
     ------
     WeightsError
-        In one line: unknown name, no such file, damaged, pickled, not a TDAFD's, for another
-        scale, of other shapes than their configuration says, or not finite.
+        In one line: unknown name, no such file, not to be had, damaged, pickled, not a TDAFD's,
+        for another scale, of other shapes than their configuration says, or not finite.
     """
-    path = _find(name_or_path)
+    name, path = _find(name_or_path, progress)
     content = _read(path)
     state, metadata = _parse(path, content)
     blueprint = _blueprint(path, metadata)
@@ -114,7 +128,7 @@ def load_weights(name_or_path: str | Path, *, scale: int | None = None) -> Weigh
         raise WeightsError(f"{path}: made for scale {made_for}, not {scale}; {_advice(scale)}")
     _check_state(path, blueprint, state)
     sha256 = hashlib.sha256(content).hexdigest()
-    return Weights(path.stem, path, sha256, blueprint.config, state, metadata)
+    return Weights(name, path, sha256, blueprint.config, state, metadata)
 
 
 def save_weights(path: Path, network: TDAFD, metadata: Mapping[str, Any]) -> None:
@@ -146,43 +160,32 @@ def save_weights(path: Path, network: TDAFD, metadata: Mapping[str, Any]) -> Non
     state = {
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
     }
-    content = _ordered(save(state, {name: _to_text(value) for name, value in about.items()}))
+    content = _ordered(save(state, {name: to_text(value) for name, value in about.items()}))
     with replacing(path) as file:
         file.write(content)
 
 
-def _bundled_folder() -> Path:
-    """Weights inside the installed package, or at the top of a source checkout."""
-    package = Path(__file__).parent
-    installed = package / "_weights"
-    return installed if installed.is_dir() else package.parent / "weights"
-
-
-def _bundled() -> str:
-    return ", ".join(bundled_names()) or "none"
+def _none_for(scale: int) -> str:
+    known = ", ".join(read_registry()) or "none"
+    return f"no weights for scale {scale} come with this version, which has {known}"
 
 
 def _advice(scale: int) -> str:
-    fitting = [name for name in bundled_names() if f"-x{scale}" in name]
-    if not fitting:
-        return f"none for scale {scale} come with this version, only {_bundled()}"
-    return f"{' or '.join(fitting)} fits"
+    fitting = [name for name, entry in read_registry().items() if entry.scale == scale]
+    return f"use {' or '.join(fitting)}" if fitting else _none_for(scale)
 
 
-def _find(name_or_path: str | Path) -> Path:
+def _find(name_or_path: str | Path, progress: Progress | None) -> tuple[str, Path]:
+    """Name and file of weights; a file goes before a name."""
     text, path = str(name_or_path), Path(name_or_path)
-    if text in bundled_names():
-        return _bundled_folder() / f"{text}{SUFFIX}"
     if path.suffix.lower() in PICKLED_SUFFIXES:
         raise WeightsError(
             f"{path}: pickled checkpoints are refused, as opening one can run code; "
             f"convert it to {SUFFIX}"
         )
-    if path.suffix != SUFFIX and path.name == text and not path.exists():
-        raise WeightsError(
-            f"{text}: unknown weights; known are {_bundled()}, or give a {SUFFIX} file"
-        )
-    return path
+    if is_file_name(text):
+        return path.stem, path
+    return text, obtain(find_entry(text), progress=progress)
 
 
 def _read(path: Path) -> bytes:
@@ -197,10 +200,9 @@ def _parse(path: Path, content: bytes) -> tuple[dict[str, Tensor], dict[str, Any
     try:
         state = load(content)
     except SafetensorError as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(f"{path}: not a whole safetensors file: {reason}") from error
+        raise damaged(path, error) from error
     about = _header(content)[0].get("__metadata__", {})
-    return state, {name: _from_text(value) for name, value in about.items()}
+    return state, {name: from_text(value) for name, value in about.items()}
 
 
 def _header(content: bytes) -> tuple[dict[str, Any], bytes]:
@@ -220,14 +222,13 @@ def _ordered(content: bytes) -> bytes:
 
 def _blueprint(path: Path, metadata: Mapping[str, Any]) -> TDAFD:
     """Build the network that the metadata describe, with shapes but no memory."""
-    found = metadata.get("format")
-    if found != FORMAT or metadata.get("architecture") != ARCHITECTURE:
-        raise WeightsError(
-            f"{path}: not weights of this program: format {found!r} instead of {FORMAT!r}"
-        )
+    check_format(path, metadata)
     try:
+        config = TDAFDConfig.from_dict(metadata["config"])
+        if not all(0 < value <= LARGEST_SETTING for value in config.to_dict().values()):
+            raise ValueError(f"a setting is not between 0 and {LARGEST_SETTING}")
         with torch.device("meta"):
-            return TDAFD(TDAFDConfig.from_dict(metadata["config"]))
+            return TDAFD(config)
     except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise WeightsError(f"{path}: unusable network configuration: {error}") from error
 
@@ -251,17 +252,3 @@ def _check_state(path: Path, blueprint: TDAFD, state: Mapping[str, Tensor]) -> N
 
 def _shape(shape: torch.Size | None) -> str:
     return "none" if shape is None else str(tuple(shape))
-
-
-def _to_text(value: Any) -> str:
-    """Text stays as it is for human readers, unless it would be taken for JSON."""
-    if isinstance(value, str) and _from_text(value) == value:
-        return value
-    return json.dumps(value)
-
-
-def _from_text(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text

@@ -1,9 +1,12 @@
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +44,6 @@ def run(*arguments: object) -> Result:
 
 def run_upscale(source: Path, target: Path, weights: Path, *options: object) -> Result:
     return run("upscale", source, target, "--weights", weights, *FAST, *options)
-
-
-def start(*arguments: object, **streams: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tdafd_cli", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=REPOSITORY, **streams)
 
 
 def assert_failed(result: Result, *, message: str, left: Path) -> None:
@@ -106,7 +104,7 @@ def test_json_is_one_line_that_tells_everything(source, target, tiny_weights, tm
     assert told["output_voxel_size"] == [0.5, 0.75, 1.0]
     assert (told["scale"], told["weights"], len(told["weights_sha256"])) == (2, "tiny", 64)
     assert (told["device"], told["precision"]) == ("cpu", "fp32")
-    assert (told["tile"], told["tiles"], told["overlap"]) == ([16, 16, 16], 1, 16)
+    assert (told["tile"], told["tiles"], told["overlap"]) == ([16, 16, 16], 1, 48)
     assert (told["batch_size"], told["notes"]) == (1, [])
     assert set(told["seconds"]) == {"read", "network", "write", "total"}
     assert told["peak_memory_bytes"] > 10**7
@@ -125,8 +123,8 @@ def test_quiet_json_still_prints_its_line(source, target, tiny_weights):
 
 
 def test_options_reach_the_result(source, target, tiny_weights):
-    options = "--tile 32 --overlap 5 --batch-size 2 --threads 1 --dtype float32".split()
-    result = run_upscale(source, target, tiny_weights, "--json", *options)
+    options = ("--overlap", 5, "--batch-size", 2, "--threads", 1, "--dtype", "float32")
+    result = run_upscale(source, target, tiny_weights, "--json", "--tile", 32, *options)
     told = json.loads(result.stdout)
     assert (told["overlap"], told["batch_size"]) == (5, 2)
     assert read_volume(target).stored_dtype == np.float32
@@ -263,59 +261,69 @@ def test_defaults_are_those_of_the_library():
         assert defaults[name] == getattr(library, name)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
-class TestProcess:
-    """What only a process of its own can show."""
+def test_a_watching_person_sees_a_bar_of_tiles(source, target, tiny_weights):
+    with started(source, target, "--weights", tiny_weights, *FAST) as (process, terminal):
+        seen = read_until(terminal, b"1/1")
+        assert process.wait(timeout=60) == 0
+    assert b"Upscaling" in seen
+    assert b"tiles" in seen
 
-    @pytest.fixture
-    def large_source(self, make_nifti) -> Path:
-        stored = np.random.default_rng(0).integers(0, 900, (120, 120, 120), dtype=np.int16)
-        return make_nifti(stored)
 
-    def test_terminal_sees_a_bar_of_tiles(self, large_source, target, tiny_weights):
-        ours, theirs = os.openpty()
-        process = start(
-            "upscale", large_source, target, "--weights", tiny_weights, *FAST, "--tile", 64,
-            stdout=subprocess.PIPE, stderr=theirs,
-        )  # fmt: skip
-        seen = self.read_until(ours, b"tiles")
-        assert b"Upscaling" in seen
-        output, _ = process.communicate(timeout=60)
-        assert process.returncode == 0
-        assert b"Upscaling" not in output
-
-    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_interruption_leaves_nothing_half_written(
-        self, large_source, target, tiny_weights, number, code
-    ):
-        ours, theirs = os.openpty()
-        process = start(
-            "upscale", large_source, target, "--weights", tiny_weights, *FAST, "--tile", 32,
-            stdout=subprocess.PIPE, stderr=theirs,
-        )  # fmt: skip
-        self.read_until(ours, b"1/")  # of the tiles
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interruption_leaves_nothing_half_written(
+    make_nifti, target, tiny_weights, tmp_path, number, code
+):
+    stored = np.random.default_rng(0).integers(0, 900, (120, 120, 120), dtype=np.int16)
+    source, options = (
+        make_nifti(stored),
+        ("--weights", tiny_weights, *FAST, "--tile", 32, "--overlap", 8),
+    )
+    with started(source, target, *options) as (process, terminal):
+        read_until(terminal, b"1/")  # of many tiles
         process.send_signal(number)
-        output, _ = process.communicate(timeout=60)
-        assert process.returncode == code
-        assert output == b""
-        assert list(target.parent.iterdir()) == []
+        assert process.wait(timeout=60) == code
+        assert process.stdout is not None
+        assert process.stdout.read() == b""
+    assert list(tmp_path.iterdir()) == []
 
-    def test_reader_that_goes_away_causes_no_traceback(self, source, target, tiny_weights):
-        process = start(
-            "upscale", source, target, "--weights", tiny_weights, *FAST, "--json",
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+
+def test_reader_that_goes_away_causes_no_traceback(source, target, tiny_weights):
+    with started(source, target, "--weights", tiny_weights, *FAST, "--json", "--quiet") as (
+        process,
+        terminal,
+    ):
         assert process.stdout is not None
         process.stdout.close()
-        assert process.stderr is not None
-        assert process.stderr.read() == b""
         assert process.wait(timeout=60) in (0, 1)
-        assert target.exists()
+        os.set_blocking(terminal, False)
+        with pytest.raises(BlockingIOError):  # nothing was printed
+            os.read(terminal, 1)
+    assert target.exists()
 
-    @staticmethod
-    def read_until(stream: int, wanted: bytes) -> bytes:
-        seen, deadline = b"", time.monotonic() + 60
-        while wanted not in seen:
-            assert time.monotonic() < deadline, seen
-            seen += os.read(stream, 4096)
-        return seen
+
+@contextmanager
+def started(*arguments: object) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """`tdafd upscale` as a process of its own, and the terminal that its stderr is."""
+    pty = pytest.importorskip("pty")  # not on Windows
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "tdafd_cli", "upscale", *map(str, arguments)]
+    try:
+        with subprocess.Popen(
+            command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=theirs
+        ) as process:
+            try:
+                yield process, ours
+            finally:
+                process.kill()
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+def read_until(terminal: int, wanted: bytes) -> bytes:
+    seen, deadline = b"", time.monotonic() + 60
+    while wanted not in seen:
+        assert time.monotonic() < deadline, seen
+        if select.select([terminal], [], [], 1)[0]:
+            seen += os.read(terminal, 4096)
+    return seen

@@ -9,17 +9,20 @@ PACKAGE = Path(tdafd_cli.__file__).parent
 # A module imports from rows above its own only.
 ROWS = (
     "errors",
-    "intensity header output resampling hardware reporting options metadata",
-    "checkpoint volume tiling interpolation degradation metrics augmentation distribution registry",
-    "model mirror",
-    "cache",
+    "intensity header output resampling hardware reporting options metadata comparison complexity "
+    "provenance superformer",
+    "checkpoint volume tiling interpolation degradation metrics augmentation distribution "
+    "registry metering",
+    "model mirror case peers",
+    "cache costs",
     "weights optimisation prediction",
-    "inference preview",
+    "inference preview methods gallery",
     "dataset validation",
     "training",
     "recipe benchmark",
-    "run",
-    "commands_train commands_weights",
+    "run tables plots",
+    "report",
+    "commands_train commands_weights commands_benchmark",
     "cli",
     "__main__",
 )

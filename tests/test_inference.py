@@ -63,9 +63,7 @@ def test_a_network_that_adds_nothing_interpolates_the_intensities(volume, weight
     assert np.corrcoef(means.ravel(), volume.data.ravel())[0, 1] > 0.98
 
 
-@settings(
-    deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(factor=st.floats(1e-3, 1e3), offset=st.floats(-10, 10))
 def test_units_of_the_intensities_do_not_matter(volume, weights, factor, offset):
     spread = float(np.ptp(volume.data))

@@ -3,6 +3,7 @@ import hashlib
 import json
 import pickle
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from safetensors.torch import load, save, save_file
 
 from tdafd_cli.errors import OutputError, WeightsError
 from tdafd_cli.model import TDAFD, TDAFDConfig
+from tdafd_cli.registry import read_registry
 from tdafd_cli.weights import bundled_names, default_name, load_weights, save_weights
 
 CONFIG = TDAFDConfig(
@@ -69,9 +71,7 @@ def test_each_network_built_from_weights_is_its_own(saved):
     assert weights.network().head.weight.abs().sum() > 0
 
 
-@settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     about=st.dictionaries(st.text(), json_values, max_size=4) | json_values.map(lambda v: {"n": v})
 )
@@ -108,7 +108,7 @@ def test_saving_replaces_the_file_as_a_whole(saved, network, tmp_path):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    for _ in range(20):
+    for _ in range(8):
         save_weights(saved, network, {"seed": 4})
     done.set()
     watcher.join()
@@ -140,6 +140,69 @@ def test_saving_under_another_suffix_is_a_mistake(tmp_path, network):
         save_weights(tmp_path / "net.pt", network, {})
 
 
+@pytest.fixture
+def named(make_site, saved):
+    """Site that knows the saved weights as tdafd-x3, on its mirror."""
+    return make_site(saved.read_bytes())
+
+
+def test_a_name_is_downloaded_once(named):
+    told = []
+    weights = load_weights("tdafd-x3", scale=3, progress=lambda *bytes_: told.append(bytes_))
+    assert (weights.name, weights.path) == ("tdafd-x3", named.cached)
+    assert weights.sha256 == named.entry.sha256
+    assert told[-1] == (named.entry.size, named.entry.size)
+    assert load_weights("tdafd-x3").path == named.cached
+    assert len(named.server.asked) == 1
+
+
+def test_bundled_weights_load_without_a_network(named, monkeypatch):
+    named.bundled.write_bytes(named.content)
+    monkeypatch.delenv("TDAFD_WEIGHTS_URL")
+    assert bundled_names() == ("tdafd-x3",)
+    assert load_weights(default_name(3)).path == named.bundled
+    assert not named.cache.exists()
+
+
+def test_a_file_goes_before_a_cached_name_and_that_before_a_bundled_one(
+    named, saved, tmp_path, monkeypatch
+):
+    named.bundled.write_bytes(named.content)
+    named.cached.parent.mkdir(parents=True)
+    named.cached.write_bytes(named.content)
+    assert load_weights("tdafd-x3").path == named.cached
+    monkeypatch.chdir(tmp_path)
+    saved.rename("tdafd-x3")
+    weights = load_weights("tdafd-x3")
+    assert (weights.name, str(weights.path)) == ("tdafd-x3", "tdafd-x3")
+
+
+def test_damaged_cache_is_replaced_or_passed_over(named):
+    named.cached.parent.mkdir(parents=True)
+    named.cached.write_bytes(named.content[:-1])
+    assert load_weights("tdafd-x3").path == named.cached
+    named.cached.write_bytes(named.content[:-1])
+    named.bundled.write_bytes(named.content)
+    assert load_weights("tdafd-x3").path == named.bundled
+
+
+def test_a_name_that_is_not_to_be_had_tells_what_to_do(named, monkeypatch):
+    monkeypatch.setenv("TDAFD_OFFLINE", "1")
+    with pytest.raises(WeightsError, match="tdafd-x3: TDAFD_OFFLINE forbids"):
+        load_weights("tdafd-x3")
+    monkeypatch.delenv("TDAFD_WEIGHTS_URL")
+    with pytest.raises(WeightsError, match=r"tdafd-x3: no mirror .* set TDAFD_WEIGHTS_URL"):
+        load_weights("tdafd-x3")
+
+
+def test_wrong_scale_is_answered_with_the_names_that_fit(named, saved):
+    with pytest.raises(WeightsError, match="made for scale 3, not 4; no weights for scale 4 come"):
+        load_weights(saved, scale=4)
+    save_weights(saved, TDAFD(replace(CONFIG, scale=2)), {})
+    with pytest.raises(WeightsError, match="made for scale 2, not 3; use tdafd-x3"):
+        load_weights(saved, scale=3)
+
+
 def test_bundled_weights_load_by_name_and_fit_their_scale():
     for name in bundled_names():
         weights = load_weights(name)
@@ -147,17 +210,18 @@ def test_bundled_weights_load_by_name_and_fit_their_scale():
         assert f"-x{weights.scale}" in name
 
 
-def test_every_default_name_is_bundled_or_refused():
-    for scale in (2, 3, 4):
-        if f"tdafd-x{scale}" in bundled_names():
-            assert load_weights(default_name(scale), scale=scale).scale == scale
-        else:
-            with pytest.raises(WeightsError, match=f"no weights for scale {scale} come with"):
-                default_name(scale)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_every_default_name_is_known_or_refused(scale):
+    name = f"tdafd-x{scale}"
+    if name in read_registry():
+        assert default_name(scale) == name
+    else:
+        with pytest.raises(WeightsError, match=f"no weights for scale {scale} come with"):
+            default_name(scale)
 
 
 def test_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(WeightsError, match=r"^tdafd-x9: unknown weights; known are ") as caught:
+    with pytest.raises(WeightsError, match=r"^tdafd-x9: unknown weights; there are ") as caught:
         load_weights("tdafd-x9")
     assert all(name in str(caught.value) for name in bundled_names())
 
@@ -210,7 +274,19 @@ def test_wrong_scale_is_told_with_both_scales(saved):
 
 @pytest.mark.parametrize(
     "config",
-    ['{"depth": 3}', '{"heads": 0}', '{"channels": "many"}', '{"channels": -4}', "[]", "what"],
+    [
+        '{"depth": 3}',
+        '{"heads": 0}',
+        '{"channels": "many"}',
+        '{"channels": -4}',
+        '{"modules": 1000000000}',
+        '{"window": 1000000}',
+        '{"window": 0}',
+        '{"scale": null}',
+        "[]",
+        "what",
+        "[" * 100_000,
+    ],
 )
 def test_unusable_configuration_is_told(saved, config):
     resave(saved, config=config)
@@ -242,7 +318,7 @@ def test_values_that_are_not_finite_are_told(saved, network, value):
         load_weights(saved)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
 def test_damaged_byte_gives_weights_or_a_weights_error(saved, position, byte):
     content = bytearray(saved.read_bytes())
