@@ -31,6 +31,12 @@ LOG = "log.csv"
 VALIDATION_LOG = "validation.csv"
 LOG_EVERY = 50  # steps
 
+LOSSES = ("l1", "psnr")
+PSNR_LOSS_SCALE = 0.03
+"""Makes the gradients of both losses about equally large, so that a run may change from one to the
+other; about the error of a trained network."""
+SQUARED_ERROR_FLOOR = 1e-6  # -60 dB: patches of air alone do not count for more
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -44,6 +50,9 @@ class TrainingConfig:
         Optimiser steps in all; the learning rate's cosine ends there.
     optimiser : {"muon", "adamw"}
         Muon drives the kernels of hidden layers and AdamW the rest, or AdamW everything.
+    loss : {"l1", "psnr"}
+        Mean absolute error, or the logarithm of each patch's mean squared error: PSNR itself, in
+        which a soft or noiseless volume counts as much as a noisy one.
     learning_rate : float
         Peak, reached after ``warmup_steps``.
     final_fraction : float
@@ -60,6 +69,7 @@ class TrainingConfig:
     dataset: DatasetSettings = field(default_factory=DatasetSettings)
     steps: int = 10_000
     optimiser: str = "muon"
+    loss: str = "l1"
     learning_rate: float = 2e-3
     warmup_steps: int = 100
     final_fraction: float = 0.01
@@ -78,6 +88,8 @@ class TrainingConfig:
             )
         if self.optimiser not in ("muon", "adamw"):
             raise ValueError(f"optimiser must be muon or adamw, got {self.optimiser!r}")
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
 
 
 @dataclass(frozen=True)
@@ -254,6 +266,14 @@ def train(
             return
 
 
+def loss_of(difference: torch.Tensor, name: str) -> torch.Tensor:
+    """Loss of a batch's differences (B, 1, I, J, K) from its targets."""
+    if name == "l1":
+        return difference.abs().mean()
+    squared = difference.square().mean(dim=(1, 2, 3, 4))
+    return PSNR_LOSS_SCALE / 2 * (squared + SQUARED_ERROR_FLOOR).log().mean()
+
+
 def rate_at(step: int, config: TrainingConfig) -> float:
     """Learning rate of a step."""
     return learning_rate(
@@ -281,9 +301,10 @@ def take_step(
     low = low.contiguous(memory_format=torch.channels_last_3d)
     with torch.autocast(low.device.type, dtype, enabled=dtype != torch.float32):
         estimate = state.network(low)
-    loss = (estimate - high).abs().mean()
-    loss.backward()
-    error = loss.detach()
+    difference = estimate - high
+    loss = loss_of(difference, config.loss)
+    loss.backward()  # type: ignore[no-untyped-call]
+    error = difference.detach().abs().mean()
     gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
     distribution.average_([*gradients, error])
     nn.utils.clip_grad_norm_(state.network.parameters(), config.gradient_clip)
