@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from tdafd_cli import __version__, commands_weights
+from tdafd_cli.commands_benchmark import benchmark
 from tdafd_cli.commands_train import train
 from tdafd_cli.commands_weights import download_bar
 from tdafd_cli.options import AsJson, Device, Quiet, Threads
@@ -194,6 +195,7 @@ def upscale(
 
 
 app.command()(train)
+app.command()(benchmark)
 app.add_typer(commands_weights.app, name="weights")
 
 

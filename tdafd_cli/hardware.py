@@ -144,9 +144,26 @@ def freed_memory_kept() -> Iterator[None]:
     finally:
         mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
         mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD)
-        trim = _glibc("malloc_trim")
-        if trim is not None:
-            trim(0)
+        return_freed_memory()
+
+
+def return_freed_memory() -> None:
+    """Give the system back what the C library holds of freed blocks, if it is glibc."""
+    trim = _glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def restart_peak_memory(device: torch.device) -> bool:
+    """Let `peak_memory` count from now on; False where the system offers no way."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 FOREGROUND_LEVEL = 0.05  # of the 99.9th percentile: above the noise of air, below dark tissue
+SSIM_WINDOW = 7  # voxels along each axis: scikit-image's default
 CLOSING_VOXELS = 2  # joins tissue across sulci before holes (CSF, ventricles) are filled
 
 
@@ -77,7 +78,7 @@ def score(
     mask = foreground_mask(reference) if mask is None else mask
     reference, estimate = unit_range(reference, estimate)
     whole, local = structural_similarity(  # type: ignore[no-untyped-call]
-        reference, estimate, data_range=1.0, full=True
+        reference, estimate, win_size=SSIM_WINDOW, data_range=1.0, full=True
     )
     return Scores(
         psnr=psnr(reference, estimate),

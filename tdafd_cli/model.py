@@ -301,7 +301,8 @@ class TDAFD(nn.Module):
 
 def image_skip(low: torch.Tensor, scale: int) -> torch.Tensor:
     """Windowed-sinc upsampling in fp32: what the network only has to correct."""
-    with torch.autocast(low.device.type, enabled=False):
+    kind = "cpu" if low.is_meta else low.device.type  # autocast knows no tensors without values
+    with torch.autocast(kind, enabled=False):
         matrices = [lanczos_matrix(size, size * scale) for size in low.shape[2:]]
         return apply_matrices(low.float(), matrices)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from tdafd_cli.degradation import BENCHMARK_DEGRADATIONS, degrade, divisible
-from tdafd_cli.intensity import IntensityRange, denormalise, intensity_range, normalise
+from tdafd_cli.case import Case, degraded, reference
+from tdafd_cli.degradation import BENCHMARK_DEGRADATIONS
+from tdafd_cli.intensity import IntensityRange, denormalise
 from tdafd_cli.interpolation import BASELINES, interpolate
-from tdafd_cli.metrics import Scores, foreground_mask, score
+from tdafd_cli.metrics import Scores, score
 from tdafd_cli.model import TDAFD
 from tdafd_cli.prediction import InferenceSettings, predict_volume
 from tdafd_cli.volume import read_volume
@@ -43,31 +43,27 @@ def validation_cases(
     """
     numbers = count()
     for path in paths:
-        high = divisible(torch.from_numpy(np.asarray(read_volume(path).data, np.float32)), scale)
-        mask = foreground_mask(high.numpy())
+        judged = reference(path.name, read_volume(path), scale)
         for kind in BENCHMARK_DEGRADATIONS:
             if next(numbers) % processes == rank:
-                yield _case(path.name, high, mask, kind, scale)
+                yield _with_baseline(degraded(judged, kind))
 
 
-def _case(
-    name: str, high: torch.Tensor, mask: npt.NDArray[np.bool_], kind: str, scale: int
-) -> ValidationCase:
-    low = degrade(high, scale, kind)
+def _with_baseline(case: Case) -> ValidationCase:
+    high, low = case.reference.high.numpy(), case.low_intensities()
     scores = {
-        method: score(high.numpy(), interpolate(low, scale, method).numpy(), mask)
+        method: score(high, interpolate(low, case.scale, method).numpy(), case.reference.mask)
         for method in BASELINES
     }
     best = max(scores, key=lambda method: scores[method].psnr_foreground)
-    span = intensity_range(low.numpy())
     return ValidationCase(
-        name=name,
-        degradation=kind,
-        low=torch.from_numpy(normalise(low.numpy(), span)),
-        span=span,
-        low_is_positive=bool(low.min() >= 0),
-        reference=high.numpy(),
-        mask=mask,
+        name=case.reference.name,
+        degradation=case.degradation,
+        low=case.low,
+        span=case.span,
+        low_is_positive=case.low_is_positive,
+        reference=high,
+        mask=case.reference.mask,
         baseline=best,
         baseline_scores=scores[best],
     )

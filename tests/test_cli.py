@@ -307,6 +307,8 @@ def started(*arguments: object) -> Iterator[tuple[subprocess.Popen[bytes], int]]
     pty = pytest.importorskip("pty")  # not on Windows
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "tdafd_cli", "upscale", *map(str, arguments)]
+    # A test run in the background ignores SIGINT, and so would its children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with subprocess.Popen(
             command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=theirs
@@ -316,6 +318,7 @@ def started(*arguments: object) -> Iterator[tuple[subprocess.Popen[bytes], int]]
             finally:
                 process.kill()
     finally:
+        signal.signal(signal.SIGINT, before)
         os.close(theirs)
         os.close(ours)
 

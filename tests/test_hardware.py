@@ -157,8 +157,10 @@ def test_freed_memory_is_kept_for_a_while_and_returned_then():
 
 def test_number_of_threads_is_limited_for_a_while():
     before = torch.get_num_threads()
-    with threads_limited(1):
-        assert torch.get_num_threads() == 1
+    with threads_limited(before + 1):
+        with threads_limited(before + 2):
+            assert torch.get_num_threads() == before + 2
+        with threads_limited(None):
+            assert torch.get_num_threads() == before + 1
+        assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
-    with threads_limited(None):
-        assert torch.get_num_threads() == before

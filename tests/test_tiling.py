@@ -82,7 +82,7 @@ def test_no_smaller_plan_covers_an_axis_with_as_few_tiles(layout):
         assert reach < plan.length
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     shape=st.tuples(*[st.integers(1, 200)] * 3),
     overlap=st.integers(0, 20),
@@ -108,7 +108,6 @@ def test_cheapest_tile_is_small_enough_and_no_other_such_tile_computes_less(
         assert edge == others[0]
 
 
-@settings(deadline=None)
 @given(layouts(longest=300), st.integers(1, 4))
 def test_weights_sum_to_one_at_every_voxel(layout, scale):
     plan = plan_axis(**layout)
@@ -139,7 +138,7 @@ def test_weights_pass_smoothly_from_tile_to_tile():
     torch.testing.assert_close(handover, handover.flip(0).neg().add(1), rtol=0, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     layout=layouts(),
     shape=shapes(),
@@ -155,7 +154,7 @@ def test_tiling_leaves_no_trace_in_a_pointwise_upscaling(layout, shape, scale, b
     torch.testing.assert_close(tiled, nearest(volume[None, None], scale)[0, 0])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     radius=st.integers(1, 4),
     shape=shapes(),
@@ -183,7 +182,6 @@ def test_tiled_differs_from_whole_when_the_overlap_is_too_small():
     assert (tiled - whole).abs().max() > 1e-3
 
 
-@settings(deadline=None)
 @given(shape=st.tuples(*[st.integers(1, 30)] * 3), windows=st.integers(1, 4))
 def test_a_network_that_works_in_windows_meets_the_same_ones_in_every_tile(shape, windows):
     def window_means(low):
