@@ -60,6 +60,9 @@ def train(
     minutes: Annotated[
         float, typer.Option(min=0, help="Stop after so long, with a checkpoint to resume from.")
     ] = float("inf"),
+    until: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this step, likewise.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a network on a folder of volumes."""
@@ -82,6 +85,7 @@ def train(
                 precision=precision.value,
                 threads=threads,
                 minutes=minutes,
+                until=until,
                 report=report,
             )
     if not quiet:

@@ -38,6 +38,7 @@ def train_folder(
     precision: str = "auto",
     threads: int | None = None,
     minutes: float = float("inf"),
+    until: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> TrainingState:
     """Train on the volumes in a folder, leaving weights, recipe, checkpoint and logs in another.
@@ -59,6 +60,8 @@ def train_folder(
         As for `tdafd upscale`; precision fp32 or bf16.
     minutes : float
         Stop after this long, with a checkpoint to resume from.
+    until : int, optional
+        Stop after this step, with a checkpoint to resume from.
     report : callable
         Told after every step, in the first process only.
 
@@ -98,6 +101,7 @@ def train_folder(
             dtype=dtype,
             report=report if distribution.rank() == 0 else lambda progress: None,
             stop_after_seconds=60 * minutes,
+            until=until,
         )
     return state
 

@@ -210,6 +210,7 @@ def train(
     dtype: torch.dtype = torch.float32,
     report: Callable[[Progress], None] = lambda progress: None,
     stop_after_seconds: float = math.inf,
+    until: int | None = None,
 ) -> None:
     """Run the steps that are left, writing logs, checkpoints and weights into a folder.
 
@@ -231,6 +232,8 @@ def train(
         Told after every step.
     stop_after_seconds : float
         Checkpoint and return after this long; a resumed run goes on with the same schedule.
+    until : int, optional
+        Checkpoint and return after this step, likewise.
     """
     stream = batches(
         volumes,
@@ -251,7 +254,7 @@ def train(
         losses.append(take_step(state, low, high, config, dtype))
         state.seconds = clock() - begun
         stop = math.isfinite(deadline) and distribution.any_of(clock() > deadline)
-        last = state.step == config.steps or stop
+        last = stop or state.step in (config.steps, until)
         report(_progress(state, config, losses[-1]))
         if state.step % LOG_EVERY == 0 or last:
             row = _log_row(state, config, losses, clock() - logged)

@@ -1,10 +1,13 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+import tdafd_cli
 from tdafd_cli.errors import DeviceError, MemoryLimitError
+from tdafd_cli.intensity import intensity_range, normalise
 from tdafd_cli.model import TDAFD, TDAFDConfig
 from tdafd_cli.prediction import (
     PRECISION_TOLERANCE,
@@ -13,7 +16,10 @@ from tdafd_cli.prediction import (
     memory_needed,
     predict_volume,
 )
+from tdafd_cli.volume import read_volume
+from tdafd_cli.weights import bundled_names, load_weights
 
+REPOSITORY = Path(tdafd_cli.__file__).parent.parent
 EXACT = InferenceSettings(device="cpu", precision="fp32")
 REDUCED = InferenceSettings(device="cpu", precision="bf16")
 
@@ -71,6 +77,17 @@ def test_many_tiles_differ_little_from_the_whole(tiny_network):
     expected = whole(tiny_network, low)
     assert execution.tiles > 1
     assert (high - expected).abs().max() < 1e-3 * (expected.max() - expected.min())
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_trained_weights_at_the_default_overlap_differ_from_the_whole_by_a_thousandth(name):
+    head = read_volume(REPOSITORY / "examples" / "head_2mm.nii.gz").data
+    low = torch.from_numpy(normalise(head, intensity_range(head)))[:, 36:68, 36:68]
+    network = load_weights(name).network()
+    settings = InferenceSettings(device="cpu", precision="fp32", tile=64)
+    high, execution = predict_volume(network, low, settings)
+    assert execution.tiles > 1
+    assert (high - whole(network, low)).abs().max() < 1e-3
 
 
 def test_execution_tells_what_was_done(tiny_network):

@@ -115,6 +115,12 @@ def test_what_cannot_be_done_is_told_in_one_line(folder, options, message):
     assert not (folder / "run").exists()
 
 
+def test_a_run_stops_at_the_step_asked_for(folder):
+    stopped = train(folder, "--until", "2")
+    assert "step 2 of 3" in stopped.stdout
+    assert "step 3 of 3" in train(folder, "--resume").stdout
+
+
 def test_a_run_is_not_overwritten(folder):
     train(folder, "--steps", "1")
     again = train(folder, "--steps", "1")

@@ -1,0 +1,49 @@
+"""What the weights that come with the program must do on the example volume."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tdafd_cli.intensity import intensity_range, normalise
+from tdafd_cli.prediction import InferenceSettings, predict_volume
+from tdafd_cli.validation import estimated, validation_cases, validation_rows
+from tdafd_cli.volume import read_volume
+from tdafd_cli.weights import bundled_names, load_weights
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "head_2mm.nii.gz"
+NAMES = bundled_names()
+
+
+def test_there_are_weights_for_the_default_scale():
+    assert "tdafd-x2" in NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_tell_where_they_come_from(name):
+    metadata = load_weights(name).metadata
+    assert {"training_data", "degradation", "licence", "seed", "recipe", "scores"} <= set(metadata)
+    assert metadata["scale"] == int(name[-1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_beat_interpolation_on_every_degradation(name):
+    weights = load_weights(name)
+    network = weights.network()
+    cases = list(validation_cases([EXAMPLE], weights.scale))
+    rows = validation_rows(cases, lambda case: estimated(network, case, InferenceSettings("cpu")))
+    for row in rows:
+        assert row["gain"] > 0.1, row
+        assert row["ssim_foreground"] > row["baseline_ssim_foreground"], row
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_tiles_leave_no_trace_in_a_real_head(name):
+    low = read_volume(EXAMPLE).data
+    low = torch.from_numpy(normalise(low, intensity_range(low)))
+    network = load_weights(name).network()
+    whole, one = predict_volume(network, low, InferenceSettings("cpu", "fp32", tile=112))
+    tiled, several = predict_volume(network, low, InferenceSettings("cpu", "fp32", tile=96))
+    assert (one.tiles, several.tiles) == (1, 4)
+    assert float((tiled - whole).abs().max()) < 1e-3
