@@ -72,5 +72,9 @@ def test_a_real_head_stays_where_it_is(tmp_path, name, kind):
     low = degrade(reference, scale, kind)
     affine = downscaled_affine(image.affine, scale)
     estimate = upscaled(low, affine, scale, name, tmp_path).get_fdata()
-    shift, _, _ = phase_cross_correlation(reference.numpy(), estimate, upsample_factor=200)
+    inner = (slice(8, -8),) * 3  # the neck ends at a face, where the estimate sees no further
+    # Not whitened: noise would rule, and move even a sinc interpolation by 0.1 voxels.
+    shift, _, _ = phase_cross_correlation(
+        reference.numpy()[inner], estimate[inner], upsample_factor=500, normalization=None
+    )
     assert np.abs(shift).max() < 0.02
