@@ -19,7 +19,7 @@ from tdafd_cli import __version__, commands_weights
 from tdafd_cli.commands_benchmark import benchmark
 from tdafd_cli.commands_train import train
 from tdafd_cli.commands_weights import download_bar
-from tdafd_cli.options import AsJson, Device, Quiet, Threads
+from tdafd_cli.options import AsJson, Device, Precision, Quiet, Threads
 from tdafd_cli.reporting import times, user_errors
 
 DEFAULT_SCALE = 2
@@ -32,15 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they print local variables, headers' free text among them
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Precision(str, Enum):
-    """Values of ``--precision``."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
-    FP16 = "fp16"
 
 
 class OutputDtype(str, Enum):

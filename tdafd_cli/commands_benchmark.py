@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tdafd_cli.options import Device, Quiet, Threads
+from tdafd_cli.options import Device, Precision, Quiet, Threads
 from tdafd_cli.reporting import user_errors
 
 if TYPE_CHECKING:
@@ -32,15 +32,6 @@ class DegradationName(str, Enum):
     GAUSSIAN = "gaussian"
     AVERAGE = "average"
     ALL = "all"
-
-
-class BenchmarkPrecision(str, Enum):
-    """Values of ``--precision``."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
-    FP16 = "fp16"
 
 
 def _check_method(definitions: list[str]) -> list[str]:
@@ -113,8 +104,8 @@ def benchmark(
     ] = False,
     device: Device = "auto",
     precision: Annotated[
-        BenchmarkPrecision, typer.Option(help="Of networks; auto takes the device's fastest.")
-    ] = BenchmarkPrecision.AUTO,
+        Precision, typer.Option(help="Of networks; auto takes the device's fastest.")
+    ] = Precision.AUTO,
     threads: Threads = None,
     tile: Annotated[
         int,

@@ -1,11 +1,21 @@
 """Options that several commands take."""
 
 import re
+from enum import Enum
 from typing import Annotated
 
 import typer
 
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+class Precision(str, Enum):
+    """Values of ``--precision``."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
 
 
 def check_device(name: str) -> str:
