@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import tdafd_cli
 from tdafd_cli.errors import DeviceError, MemoryLimitError
 from tdafd_cli.intensity import intensity_range, normalise
 from tdafd_cli.model import TDAFD, TDAFDConfig
@@ -19,7 +18,7 @@ from tdafd_cli.prediction import (
 from tdafd_cli.volume import read_volume
 from tdafd_cli.weights import bundled_names, load_weights
 
-REPOSITORY = Path(tdafd_cli.__file__).parent.parent
+REPOSITORY = Path(__file__).parents[1]
 EXACT = InferenceSettings(device="cpu", precision="fp32")
 REDUCED = InferenceSettings(device="cpu", precision="bf16")
 
