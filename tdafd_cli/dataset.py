@@ -8,9 +8,10 @@ on the seed and their number alone: a resumed run sees exactly what an unbroken 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from tdafd_cli.degradation import MixtureSettings, degrade, divisible, random_de
 from tdafd_cli.errors import DataError
 from tdafd_cli.intensity import intensity_range, normalise
 from tdafd_cli.resampling import apply_matrices, fourier_matrix
+from tdafd_cli.spectrum import spectral_falloff
 from tdafd_cli.volume import read_volume
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
@@ -103,6 +105,23 @@ class Pair:
     low: torch.Tensor  # (I, J, K)
     high: torch.Tensor  # (sI, sJ, sK)
     centres: torch.Tensor  # (n, 3) foreground voxels of ``low``
+    falloff: torch.Tensor  # (3, bands), of the whole of ``low``
+
+
+class Batch(NamedTuple):
+    """What one step sees.
+
+    Attributes
+    ----------
+    low : (B, 1, p, p, p) float32 tensor
+    high : (B, 1, sp, sp, sp) float32 tensor
+    falloff : (B, 3, bands) float32 tensor
+        Of the whole low volumes that the patches are from.
+    """
+
+    low: torch.Tensor
+    high: torch.Tensor
+    falloff: torch.Tensor
 
 
 def volume_paths(folder: Path) -> list[Path]:
@@ -162,7 +181,7 @@ def make_pair(
     high = torch.from_numpy(normalise(high.numpy(), span))
     tissue = (low > FOREGROUND_LEVEL).nonzero()
     centres = tissue[torch.randint(max(len(tissue), 1), (MAXIMUM_CENTRES,), generator=generator)]
-    return Pair(low, high, centres)
+    return Pair(low, high, centres, spectral_falloff(low[None, None])[0])
 
 
 def sharpened(volume: TrainingVolume, size_mm: float, minimum: int) -> torch.Tensor:
@@ -209,16 +228,13 @@ def batches(
     device: torch.device | None = None,
     rank: int = 0,
     processes: int = 1,
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Low and high patches of steps ``first_step``, ``first_step + 1``, ...
+) -> Iterator[Batch]:
+    """Patches of steps ``first_step``, ``first_step + 1``, ...
 
     Of ``processes`` that train together each gets its share of the same batch: patches ``rank``,
     ``rank + processes``, ...
 
-    Yields
-    ------
-    low : (B, 1, p, p, p) float32 tensor
-    high : (B, 1, sp, sp, sp) float32 tensor
+    With ``device`` given, they are there.
     """
     oldest = first_step // settings.steps_per_pair
     stream = pairs_from(volumes, settings, scale, seed, oldest)
@@ -231,21 +247,25 @@ def batches(
         rng = np.random.default_rng((seed, 2, step))
         chosen = [pool[rng.integers(len(pool))] for _ in range(settings.batch)]
         patches = [cut_patch(pair, settings, scale, rng) for pair in chosen]
-        low, high = (
-            torch.stack(parts)[:, None] for parts in zip(*patches[rank::processes], strict=True)
-        )
-        yield low, high
+        low, high, falloff = map(torch.stack, zip(*patches[rank::processes], strict=True))
+        yield Batch(low[:, None], high[:, None], falloff)
         step += 1
 
 
 def _on(pair: Pair, device: torch.device | None) -> Pair:
-    return pair if device is None else Pair(pair.low.to(device), pair.high.to(device), pair.centres)
+    if device is None:
+        return pair
+    low, high, falloff = (part.to(device) for part in (pair.low, pair.high, pair.falloff))
+    return replace(pair, low=low, high=high, falloff=falloff)
 
 
 def cut_patch(
     pair: Pair, settings: DatasetSettings, scale: int, rng: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """A random patch (p, p, p) of the low volume and its target (sp, sp, sp), turned alike."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A random patch (p, p, p) of the low volume, its target (sp, sp, sp) and its fall-off.
+
+    All are turned alike.
+    """
     patch, shape = settings.patch, np.array(pair.low.shape)
     if (shape < patch).any():
         raise DataError(
@@ -261,4 +281,5 @@ def cut_patch(
     low = pair.low[i : i + patch, j : j + patch, k : k + patch]
     i, j, k, patch = i * scale, j * scale, k * scale, patch * scale
     high = pair.high[i : i + patch, j : j + patch, k : k + patch]
-    return transformed(low, symmetry), transformed(high, symmetry)
+    order, _ = symmetry
+    return transformed(low, symmetry), transformed(high, symmetry), pair.falloff[list(order)]

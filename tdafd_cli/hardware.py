@@ -70,6 +70,12 @@ def precision_name(dtype: torch.dtype) -> str:
     return next(name for name, precision in PRECISIONS.items() if precision == dtype)
 
 
+def without_autocast(tensor: torch.Tensor) -> torch.autocast:
+    """Context in which a tensor's device computes in the tensor's own precision."""
+    kind = "cpu" if tensor.is_meta else tensor.device.type  # meta tensors have no autocast
+    return torch.autocast(kind, enabled=False)
+
+
 def free_memory(device: torch.device) -> int:
     """Bytes that can be had on a device, within the limits of the container or the batch job."""
     if device.type == "cuda":

@@ -7,7 +7,7 @@ from typing import Any
 
 from tdafd_cli.errors import WeightsError
 
-FORMAT = "tdafd-1"
+FORMAT = "tdafd-2"
 ARCHITECTURE = "TDAFD"
 SUFFIX = ".safetensors"
 

@@ -7,6 +7,7 @@ and channels, MSFD's scales, FEDAB's two attentions, where the RVTs stand, their
 recursions, the image skip and the upsampling tail. Scores of this network are not the paper's.
 
     low (B, 1, I, J, K)
+      |-- spectral fall-off -> condition: MLP -> every FEDAB
       |-- head: conv ------------------------------------------.
       |     DAFD x N/2 -> RVT -> DAFD x N/2 -> RVT             |
       |     fuse: 1x1 over every DAFD and RVT output --- (+) <-'
@@ -14,6 +15,7 @@ recursions, the image skip and the upsampling tail. Scores of this network are n
       '---- windowed sinc ----------------------------- (+) --> high (B, 1, sI, sJ, sK)
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -22,10 +24,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the usual name)
 from torch import nn
 
+from tdafd_cli.hardware import without_autocast
 from tdafd_cli.resampling import apply_matrices, lanczos_matrix
+from tdafd_cli.spectrum import BANDS, spectral_falloff
 
 SCALES = (2, 3, 4)
 NEGATIVE_SLOPE = 0.05  # of the leaky ReLU, as in IMDN and RFDN
+CONDITION_CHANNELS = 64
+COARSEST_STRIDE = 4  # low voxels per voxel of the coarsest features, which 3^3 windows pass over
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,8 @@ class TDAFDConfig:
             raise ValueError(f"modules must be even and at least 2, got {self.modules}")
         if self.channels % 2 or self.token_channels % self.heads:
             raise ValueError("channels must be even and token_channels a multiple of heads")
+        if self.grid % COARSEST_STRIDE:
+            raise ValueError(f"the grid of {self.grid} must be a multiple of {COARSEST_STRIDE}")
 
     @property
     def grid(self) -> int:
@@ -94,6 +102,17 @@ class TDAFDConfig:
 def activate(features: torch.Tensor) -> torch.Tensor:
     """Leaky ReLU, in place: nothing before it needs its own output."""
     return F.leaky_relu(features, NEGATIVE_SLOPE, inplace=True)
+
+
+def in_fp32(convolution: nn.Conv3d, features: torch.Tensor) -> torch.Tensor:
+    """Apply a depthwise convolution in its weights' precision, under autocast too.
+
+    The backward pass of bf16 depthwise convolutions takes a CPU three to five times as long as in
+    fp32 (measured with torch 2.13): it was a third of a whole training step.
+    """
+    with without_autocast(features):
+        out: torch.Tensor = convolution(features.to(convolution.weight.dtype))
+    return out
 
 
 def doubled(features: torch.Tensor) -> torch.Tensor:
@@ -135,7 +154,8 @@ class FEDAB(nn.Module):
 
     *Ours*: the spatial gate comes from half-resolution convolutions (as in RFDN's ESA), the channel
     gate from means over a fixed neighbourhood of about 12 voxels instead of the whole volume, so
-    that a tile of a volume is gated as the whole volume is. The two are summed as logits.
+    that a tile of a volume is gated as the whole volume is. What the volume's spectrum tells of its
+    degradation joins the channel gate. All are summed as logits.
     """
 
     def __init__(self, channels: int, attention_channels: int) -> None:
@@ -152,14 +172,16 @@ class FEDAB(nn.Module):
         self.expand = nn.Conv3d(attention_channels, channels, 1)
         self.project = nn.Conv3d(channels, channels, 1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         enhanced = activate(self.enhance(x))  # (B, C, I, J, K)
         reduced = self.reduce(enhanced)  # -> (B, A, I, J, K)
         half = self.halve(reduced)  # -> (B, A, I/2, J/2, K/2)
         local_mean = F.avg_pool3d(half, 2)  # -> (B, A, I/4, J/4, K/4)
         local_mean = F.avg_pool3d(local_mean, 3, stride=1, padding=1, count_include_pad=False)
         spatial = self.spatial(F.leaky_relu(half, NEGATIVE_SLOPE))
-        gates = spatial + doubled(self.channel(local_mean))
+        channel = self.channel(local_mean)
+        channel = channel + condition[..., None, None, None].to(channel.dtype)
+        gates = spatial + doubled(channel)
         gates = torch.sigmoid(self.expand(reduced + doubled(gates)))  # -> (B, C, I, J, K)
         out: torch.Tensor = self.project(enhanced * gates)
         return out
@@ -173,8 +195,8 @@ class DAFD(nn.Module):
         self.msfd = MSFD(channels)
         self.fedab = FEDAB(channels, attention_channels)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = x + self.fedab(self.msfd(x))
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = x + self.fedab(self.msfd(x), condition)
         return out
 
 
@@ -236,7 +258,7 @@ class RVT(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         grid = self.embed(x)  # (B, C, I, J, K) -> (B, T, I/2, J/2, K/2)
         for dilation, (scale_attention, scale_mlp) in enumerate(self.residual_scales):
-            grid = grid + self.position(grid)
+            grid = grid + in_fp32(self.position, grid)
             tokens = grid.permute(0, 2, 3, 4, 1)  # -> (B, I/2, J/2, K/2, T)
             attended = self.attention(self.norm_attention(tokens), 2**dilation)
             tokens = tokens + scale_attention * attended
@@ -253,6 +275,11 @@ class TDAFD(nn.Module):
     (B, 1, sI, sJ, sK) over the same field of view. Any size from 1 voxel works: the input is
     edge-padded to the window grid and the result cropped. Run the trunk in reduced precision by
     calling it under ``torch.autocast``; the image skip is always computed in fp32.
+
+    *Ours*: a network that sees a neighbourhood must guess whether a soft edge is anatomy, blur or a
+    thick slice. The spectral fall-off of the whole volume (`spectrum.spectral_falloff`) tells, so
+    an MLP turns it into a few channels for the gates of every FEDAB. For a part of a volume, give
+    the fall-off of the whole.
     """
 
     def __init__(self, config: TDAFDConfig | None = None) -> None:
@@ -266,31 +293,48 @@ class TDAFD(nn.Module):
         )
         self.rvts = nn.ModuleList(RVT(config) for _ in range(2))
         self.rvt_after = (half - 1, config.modules - 1)
+        self.condition = nn.Sequential(
+            nn.Linear(3 * len(BANDS), CONDITION_CHANNELS),
+            nn.GELU(),
+            nn.Linear(CONDITION_CHANNELS, config.modules * config.attention_channels),
+        )
         self.fuse = nn.Conv3d(channels * config.modules, channels, 1)
         self.tail = nn.Conv3d(channels, config.scale**3, 3, padding=1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
+        for last in (self.condition[-1], self.tail):
+            nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     @property
     def grid(self) -> int:
         """Low voxels after which the windows repeat; tiles must start at its multiples."""
         return self.config.grid
 
-    def forward(self, low: torch.Tensor) -> torch.Tensor:
+    def forward(self, low: torch.Tensor, falloff: torch.Tensor | None = None) -> torch.Tensor:
+        """Upscale volumes, or parts of volumes whose fall-off (B, 3, bands) is given."""
         scale = self.config.scale
+        if falloff is None:
+            with without_autocast(low):
+                falloff = spectral_falloff(low)
         sizes = low.shape[2:]
-        padding = [amount for size in reversed(sizes) for amount in (0, -size % self.grid)]
+        padding = [amount for size in reversed(sizes) for amount in (0, self._missing(size))]
         padded = F.pad(low, padding, mode="replicate") if any(padding) else low
-        residual = pixel_shuffle(self.trunk(padded), scale).float()
+        residual = pixel_shuffle(self.trunk(padded, falloff), scale).float()
         residual = residual[..., : sizes[0] * scale, : sizes[1] * scale, : sizes[2] * scale]
         return image_skip(low, scale) + residual
 
-    def trunk(self, low: torch.Tensor) -> torch.Tensor:
+    def _missing(self, size: int) -> int:
+        """Voxels that an axis lacks to fill windows, and to be long enough for every scale."""
+        windows = math.ceil(max(size, COARSEST_STRIDE * 3) / self.grid)
+        return windows * self.grid - size
+
+    def trunk(self, low: torch.Tensor, falloff: torch.Tensor) -> torch.Tensor:
         """Features that the pixel shuffle turns into the residual: -> (B, s^3, I, J, K)."""
         shallow = self.head(low)  # (B, 1, I, J, K) -> (B, C, I, J, K)
+        with without_autocast(low):
+            conditions = self.condition(falloff.flatten(1).to(low.dtype))  # -> (B, N A)
         features, kept = shallow, []
-        for index, module in enumerate(self.modules_):
-            features = module(features)
+        for index, condition in enumerate(conditions.chunk(self.config.modules, dim=1)):
+            features = self.modules_[index](features, condition)
             if index in self.rvt_after:
                 features = self.rvts[self.rvt_after.index(index)](features)
             kept.append(features)
@@ -301,8 +345,7 @@ class TDAFD(nn.Module):
 
 def image_skip(low: torch.Tensor, scale: int) -> torch.Tensor:
     """Windowed-sinc upsampling in fp32: what the network only has to correct."""
-    kind = "cpu" if low.is_meta else low.device.type  # autocast knows no tensors without values
-    with torch.autocast(kind, enabled=False):
+    with without_autocast(low):
         matrices = [lanczos_matrix(size, size * scale) for size in low.shape[2:]]
         return apply_matrices(low.float(), matrices)
 

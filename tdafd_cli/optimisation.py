@@ -81,17 +81,17 @@ def make_optimisers(
 ) -> list[torch.optim.Optimizer]:
     """AdamW for everything (``adamw``), or Muon for hidden layers' kernels and AdamW for the rest.
 
-    Head and tail map from and to images, not between features: AdamW has them in either case.
+    Head and tail map from and to images, not between features, and the condition's layers between
+    few numbers: AdamW has them in either case.
     """
     if name == "adamw":
         return [_adamw(network.parameters(), rate, decay)]
     mixing = (nn.Conv3d, nn.ConvTranspose3d, nn.Linear)
+    apart = (network.head, network.tail, *network.condition)
     kernels = [
         module.weight
         for module in network.modules()
-        if isinstance(module, mixing)
-        and getattr(module, "groups", 1) == 1
-        and module not in (network.head, network.tail)
+        if isinstance(module, mixing) and getattr(module, "groups", 1) == 1 and module not in apart
     ]
     taken = {id(kernel) for kernel in kernels}
     others = [parameter for parameter in network.parameters() if id(parameter) not in taken]

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the usual name)
 from torch import nn
 
+from tdafd_cli.hardware import without_autocast
 from tdafd_cli.interpolation import interpolate
 from tdafd_cli.superformer import SuperFormer
 
@@ -77,7 +78,7 @@ class PixelShuffle3d(nn.Module):
 
 
 class Interpolated(nn.Module):
-    """Network on the high grid, after cubic B-spline interpolation."""
+    """Network on the high grid, after cubic B-spline interpolation in the input's precision."""
 
     def __init__(self, body: nn.Module, scale: int) -> None:
         super().__init__()
@@ -85,7 +86,9 @@ class Interpolated(nn.Module):
         self.scale = scale
 
     def forward(self, low: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.body(interpolate(low, self.scale, "bspline"))
+        with without_autocast(low):
+            high = interpolate(low, self.scale, "bspline")
+        out: torch.Tensor = self.body(high)
         return out
 
 

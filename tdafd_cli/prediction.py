@@ -17,6 +17,7 @@ from tdafd_cli.hardware import (
     threads_limited,
 )
 from tdafd_cli.model import TDAFD, TDAFDConfig
+from tdafd_cli.spectrum import spectral_falloff
 from tdafd_cli.tiling import Predict, Progress, cheapest_tile, plan_tiles, predict_tiled
 
 LARGEST_TILE_VOXELS = 144**3
@@ -114,6 +115,7 @@ class _Job:
     settings: InferenceSettings
     device: torch.device
     dtype: torch.dtype
+    falloff: Tensor | None = None  # of the volume; until it is known, no tile can be predicted
 
     @property
     def config(self) -> TDAFDConfig:
@@ -155,9 +157,11 @@ def predict_volume(
     dtype = choose_precision(settings.precision, device)
     network = network.eval().to(device)
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    job = _Job(network, low, settings, device, dtype)
-    exact = replace(job, dtype=torch.float32)
     with threads_limited(settings.threads), freed_memory_kept():
+        job = _Job(network, low, settings, device, dtype)
+        _check_memory(job)
+        job = replace(job, falloff=spectral_falloff(low[None, None]).to(device))
+        exact = replace(job, dtype=torch.float32)
         fault = _precision_fault(job)
         if fault is None:
             high, execution = _predict_within_memory(job, progress)
@@ -180,12 +184,13 @@ def memory_needed(config: TDAFDConfig, voxels: int, dtype: torch.dtype) -> int:
 
 def _predictor(job: _Job) -> Predict:
     reduced = None if job.dtype == torch.float32 else job.dtype
-    kind = job.device.type
+    kind, falloff = job.device.type, job.falloff
+    assert falloff is not None
 
     def predict(tiles: Tensor) -> Tensor:
         tiles = tiles.to(job.device).contiguous(memory_format=torch.channels_last_3d)
         with torch.inference_mode(), torch.autocast(kind, reduced, enabled=reduced is not None):
-            high: Tensor = job.network(tiles)
+            high: Tensor = job.network(tiles, falloff.expand(len(tiles), -1, -1))
         return high
 
     return predict
@@ -270,6 +275,12 @@ def _execution(job: _Job, edge: int, notes: tuple[str, ...]) -> Execution:
         batch_size=batch_size,
         notes=notes,
     )
+
+
+def _check_memory(job: _Job) -> None:
+    """Refuse what can never fit, before anything is computed."""
+    _, budget = _room(job)
+    _check_budget(job, _execution(job, _tile_edge(job, budget), ()).tile, budget)
 
 
 def _check_budget(job: _Job, tile: tuple[int, ...], budget: int) -> None:

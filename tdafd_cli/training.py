@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tdafd_cli import distribution
 from tdafd_cli.checkpoint import read_checkpoint, write_checkpoint
-from tdafd_cli.dataset import DatasetSettings, TrainingVolume, batches
+from tdafd_cli.dataset import Batch, DatasetSettings, TrainingVolume, batches
 from tdafd_cli.errors import DataError
 from tdafd_cli.hardware import precision_name
 from tdafd_cli.model import TDAFD, TDAFDConfig
@@ -172,6 +172,8 @@ def load_state(folder: Path, config: TrainingConfig, device: torch.device) -> Tr
             f"{path}: made with another network or optimiser; resume with the recipe that began it"
         )
     state = new_state(config, device)
+    if state.network.state_dict().keys() != content["network"].keys():
+        raise DataError(f"{path}: made by another version of tdafd; resume with that one")
     state.network.load_state_dict(content["network"])
     state.average.load_state_dict(content["average"])
     for optimiser, optimiser_state in zip(state.optimisers, content["optimisers"], strict=True):
@@ -250,8 +252,8 @@ def train(
     deadline = clock() + stop_after_seconds
     validated = distribution.any_of(bool(cases))
     losses: list[float] = []
-    for low, high in islice(stream, config.steps - state.step):
-        losses.append(take_step(state, low, high, config, dtype))
+    for batch in islice(stream, config.steps - state.step):
+        losses.append(take_step(state, batch, config, dtype))
         state.seconds = clock() - begun
         stop = math.isfinite(deadline) and distribution.any_of(clock() > deadline)
         last = stop or state.step in (config.steps, until)
@@ -289,11 +291,7 @@ def rate_at(step: int, config: TrainingConfig) -> float:
 
 
 def take_step(
-    state: TrainingState,
-    low: torch.Tensor,
-    high: torch.Tensor,
-    config: TrainingConfig,
-    dtype: torch.dtype,
+    state: TrainingState, batch: Batch, config: TrainingConfig, dtype: torch.dtype
 ) -> float:
     """One optimiser step on a batch; its mean absolute error."""
     rate = rate_at(state.step, config)
@@ -301,10 +299,10 @@ def take_step(
         for group in optimiser.param_groups:
             group["lr"] = rate
         optimiser.zero_grad()
-    low = low.contiguous(memory_format=torch.channels_last_3d)
+    low = batch.low.contiguous(memory_format=torch.channels_last_3d)
     with torch.autocast(low.device.type, dtype, enabled=dtype != torch.float32):
-        estimate = state.network(low)
-    difference = estimate - high
+        estimate = state.network(low, batch.falloff)
+    difference = estimate - batch.high
     loss = loss_of(difference, config.loss)
     loss.backward()  # type: ignore[no-untyped-call]
     error = difference.detach().abs().mean()

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from tdafd_cli.case import Case, degraded, reference
 from tdafd_cli.degradation import BENCHMARK_DEGRADATIONS
-from tdafd_cli.intensity import IntensityRange, denormalise
 from tdafd_cli.interpolation import BASELINES, interpolate
 from tdafd_cli.metrics import Scores, score
 from tdafd_cli.model import TDAFD
@@ -19,17 +17,11 @@ from tdafd_cli.prediction import InferenceSettings, predict_volume
 from tdafd_cli.volume import read_volume
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ValidationCase:
-    """One volume under one degradation, and what the best interpolation makes of it."""
+    """A case, and what the best interpolation makes of it."""
 
-    name: str
-    degradation: str
-    low: torch.Tensor  # (I, J, K), normalised by ``span``
-    span: IntensityRange
-    low_is_positive: bool  # whether an estimate below zero is clipped
-    reference: np.ndarray
-    mask: np.ndarray
+    case: Case
     baseline: str
     baseline_scores: Scores
 
@@ -56,40 +48,28 @@ def _with_baseline(case: Case) -> ValidationCase:
         for method in BASELINES
     }
     best = max(scores, key=lambda method: scores[method].psnr_foreground)
-    return ValidationCase(
-        name=case.reference.name,
-        degradation=case.degradation,
-        low=case.low,
-        span=case.span,
-        low_is_positive=case.low_is_positive,
-        reference=high,
-        mask=case.reference.mask,
-        baseline=best,
-        baseline_scores=scores[best],
-    )
+    return ValidationCase(case, best, scores[best])
 
 
-def estimated(network: TDAFD, case: ValidationCase, settings: InferenceSettings) -> np.ndarray:
+def estimated(network: TDAFD, case: Case, settings: InferenceSettings) -> np.ndarray:
     """A network's estimate of a case on the reference's scale, made as `tdafd upscale` makes it."""
-    high, _ = predict_volume(network, case.low, settings)
-    estimate: np.ndarray = denormalise(high.numpy(), case.span)
-    return np.maximum(estimate, 0) if case.low_is_positive else estimate
+    return case.intensities(predict_volume(network, case.low, settings)[0])
 
 
 def validation_rows(
-    cases: Sequence[ValidationCase], estimate: Callable[[ValidationCase], np.ndarray]
+    cases: Sequence[ValidationCase], estimate: Callable[[Case], np.ndarray]
 ) -> list[dict[str, Any]]:
     """One row of scores per case, with the gain in foreground PSNR over the best baseline in dB."""
     rows = []
-    for case in cases:
-        scores = score(case.reference, estimate(case), case.mask)
-        baseline = case.baseline_scores
+    for validated in cases:
+        case, baseline = validated.case, validated.baseline_scores
+        scores = score(case.reference.high.numpy(), estimate(case), case.reference.mask)
         rows.append(
             {
-                "volume": case.name,
+                "volume": case.reference.name,
                 "degradation": case.degradation,
                 **{name: round(value, 5) for name, value in asdict(scores).items()},
-                "baseline": case.baseline,
+                "baseline": validated.baseline,
                 "baseline_psnr_foreground": round(baseline.psnr_foreground, 5),
                 "baseline_ssim_foreground": round(baseline.ssim_foreground, 5),
                 "gain": round(scores.psnr_foreground - baseline.psnr_foreground, 5),

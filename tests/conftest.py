@@ -74,6 +74,7 @@ def tiny_network() -> TDAFD:
     config = TDAFDConfig(channels=4, modules=2, attention_channels=2, token_channels=4, heads=1)
     network = TDAFD(config)
     torch.nn.init.normal_(network.tail.weight, std=0.02)
+    torch.nn.init.normal_(network.condition[-1].weight, std=0.1)
     return network.eval()
 
 

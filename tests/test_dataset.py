@@ -9,6 +9,7 @@ import torch
 from tdafd_cli.augmentation import ContrastSettings
 from tdafd_cli.dataset import (
     DatasetSettings,
+    Pair,
     Source,
     TrainingVolume,
     batches,
@@ -20,6 +21,7 @@ from tdafd_cli.dataset import (
 )
 from tdafd_cli.degradation import MixtureSettings
 from tdafd_cli.errors import DataError
+from tdafd_cli.spectrum import BANDS, spectral_falloff
 
 SETTINGS = DatasetSettings(patch=16, batch=4, pool=3, steps_per_pair=2)
 PLAIN = replace(
@@ -47,7 +49,8 @@ def save(path, shape=(6, 6, 6), seed=0):
 
 
 def test_batches_have_low_and_high_patches():
-    low, high = next(batches(volumes(), SETTINGS, scale=2, seed=0))
+    low, high, falloff = next(batches(volumes(), SETTINGS, scale=2, seed=0))
+    assert falloff.shape == (4, 3, len(BANDS))
     assert low.shape == (4, 1, 16, 16, 16)
     assert high.shape == (4, 1, 32, 32, 32)
     assert torch.isfinite(low).all()
@@ -57,17 +60,33 @@ def test_batches_have_low_and_high_patches():
 def test_low_and_high_patches_show_the_same_place():
     pairs = [make_pair(volumes(), PLAIN, 2, 0, index) for index in range(3)]
     for seed, pair in enumerate(pairs):
-        low, high = cut_patch(pair, PLAIN, 2, np.random.default_rng(seed))
+        low, high, _ = cut_patch(pair, PLAIN, 2, np.random.default_rng(seed))
         torch.testing.assert_close(torch.nn.functional.avg_pool3d(high[None], 2)[0], low)
+
+
+def test_a_pair_tells_the_fall_off_of_its_whole_low_volume():
+    pair = make_pair(volumes(), PLAIN, 2, 0, 0)
+    assert pair.low.shape == (24, 25, 22)
+    assert torch.equal(pair.falloff, spectral_falloff(pair.low[None, None])[0])
+
+
+def test_the_fall_off_turns_with_its_patch():
+    marks = torch.arange(3.0)[:, None].expand(3, len(BANDS))  # each axis tells its number
+    ramp = torch.arange(16.0)
+    low = ramp[:, None, None] + 16 * ramp[:, None] + 256 * ramp
+    pair = Pair(low, torch.rand((32, 32, 32)), torch.empty((0, 3)), marks)
+    for seed in range(6):
+        low, _, falloff = cut_patch(pair, PLAIN, 2, np.random.default_rng(seed))
+        steps = [float(low.diff(dim=axis).abs().mean()) for axis in range(3)]
+        assert [16.0**number for number in falloff[:, 0].tolist()] == pytest.approx(steps)
 
 
 @pytest.mark.parametrize("first_step", [1, 4, 5])
 def test_batches_resume_where_they_stopped(first_step):
     unbroken = islice(batches(volumes(), SETTINGS, scale=2, seed=0), first_step, first_step + 3)
     resumed = batches(volumes(), SETTINGS, scale=2, seed=0, first_step=first_step)
-    for (low, high), (low_again, high_again) in zip(unbroken, islice(resumed, 3), strict=True):
-        assert torch.equal(low, low_again)
-        assert torch.equal(high, high_again)
+    for batch, again in zip(unbroken, islice(resumed, 3), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(batch, again, strict=True))
 
 
 def test_workers_change_nothing_but_time():
@@ -77,7 +96,7 @@ def test_workers_change_nothing_but_time():
 
 
 def test_processes_share_a_batch():
-    whole, _ = next(batches(volumes(), SETTINGS, scale=2, seed=0))
+    whole, _, _ = next(batches(volumes(), SETTINGS, scale=2, seed=0))
     shares = [
         next(batches(volumes(), SETTINGS, scale=2, seed=0, rank=rank, processes=2))[0]
         for rank in range(2)

@@ -10,7 +10,8 @@ PACKAGE = Path(tdafd_cli.__file__).parent
 ROWS = (
     "errors",
     "intensity header output resampling hardware reporting options metadata comparison complexity "
-    "provenance superformer",
+    "provenance superformer "
+    "spectrum",
     "checkpoint volume tiling interpolation degradation metrics augmentation distribution "
     "registry metering",
     "model mirror case peers",

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tdafd_cli.errors import WeightsError
 from tdafd_cli.metadata import from_text, read_metadata, to_text
 
-ABOUT = {"format": "tdafd-1", "architecture": "TDAFD", "recipe": '{"seed": 3}', "licence": "CC0"}
+ABOUT = {"format": "tdafd-2", "architecture": "TDAFD", "recipe": '{"seed": 3}', "licence": "CC0"}
 TENSOR = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 
 

@@ -5,6 +5,7 @@ import torch
 
 from tdafd_cli.interpolation import interpolate
 from tdafd_cli.model import RVT, TDAFD, TDAFDConfig, VolumetricAttention, pixel_shuffle
+from tdafd_cli.spectrum import spectral_falloff
 
 TINY = TDAFDConfig(channels=8, modules=2, attention_channels=4, token_channels=8)
 
@@ -14,6 +15,7 @@ def tiny(scale=2, seed=0, **changes):
     torch.manual_seed(seed)
     network = TDAFD(replace(TINY, scale=scale, **changes))
     torch.nn.init.normal_(network.tail.weight, std=0.1)
+    torch.nn.init.normal_(network.condition[-1].weight, std=0.1)
     return network.eval()
 
 
@@ -29,8 +31,20 @@ def test_any_size_gives_scale_times_that_size(scale, shape):
     assert torch.isfinite(out).all()
 
 
+@pytest.mark.parametrize("window", [2, 4])
+def test_a_small_grid_takes_small_volumes(window):
+    network = tiny(window=window, recursions=1)
+    for size in (1, 8, 9):
+        assert network(rand(1, 1, size, size, size)).shape[2:] == (2 * size,) * 3
+
+
+def test_a_grid_that_the_scales_do_not_divide_is_refused():
+    with pytest.raises(ValueError, match="grid of 6"):
+        TDAFDConfig(window=3, recursions=1)
+
+
 def test_size_told_in_the_readme():
-    assert sum(p.numel() for p in TDAFD().parameters()) == 391_720
+    assert sum(p.numel() for p in TDAFD().parameters()) == 397_480
 
 
 def test_an_untrained_network_is_the_windowed_sinc():
@@ -53,7 +67,8 @@ def test_shifting_by_the_grid_shifts_the_output():
     network = tiny()
     low = rand(1, 1, 96, 16, 16)
     grid = network.grid
-    whole, shifted = network(low), network(low[:, :, grid:])
+    falloff = spectral_falloff(low)
+    whole, shifted = network(low, falloff), network(low[:, :, grid:], falloff)
     inner = slice(40, 64)  # beyond the reach of the cut face
     torch.testing.assert_close(
         shifted[:, :, 2 * inner.start : 2 * inner.stop],
@@ -61,6 +76,13 @@ def test_shifting_by_the_grid_shifts_the_output():
         atol=1e-5,
         rtol=1e-4,
     )
+
+
+def test_the_fall_off_is_taken_from_the_input_unless_given():
+    network = tiny()
+    low = rand(2, 1, 32, 20, 16)
+    torch.testing.assert_close(network(low), network(low, spectral_falloff(low)), atol=0, rtol=0)
+    assert not torch.equal(network(low), network(low, spectral_falloff(low) - 1))
 
 
 def reference_attention(attention, tokens, dilation):

@@ -38,9 +38,9 @@ class WrongWhenReduced(TDAFD):
 
     error, from_voxels = 0.0, 0
 
-    def forward(self, low):
+    def forward(self, low, falloff):
         wrong = torch.is_autocast_enabled(low.device.type) and low[0].numel() > self.from_voxels
-        return super().forward(low) + (self.error if wrong else 0)
+        return super().forward(low, falloff) + (self.error if wrong else 0)
 
 
 class Hungry(TDAFD):
@@ -48,10 +48,10 @@ class Hungry(TDAFD):
 
     most_voxels = 0
 
-    def forward(self, low):
+    def forward(self, low, falloff):
         if low.numel() > self.most_voxels:
             raise torch.OutOfMemoryError("out of memory")
-        return super().forward(low)
+        return super().forward(low, falloff)
 
 
 def as_kind(network: TDAFD, kind: type[TDAFD], **attributes: float) -> TDAFD:
@@ -156,7 +156,7 @@ def test_running_out_of_memory_for_the_smallest_tile_is_told(tiny_network):
 
 def test_other_failures_of_the_network_are_not_taken_for_lack_of_memory(tiny_network):
     class Broken(TDAFD):
-        def forward(self, low):
+        def forward(self, low, falloff):
             raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match=r"^broken$"):

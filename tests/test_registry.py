@@ -40,7 +40,7 @@ def registry(tmp_path, monkeypatch):
 
 def weights_file(path, content=b"", **about):
     about = {
-        "format": "tdafd-1",
+        "format": "tdafd-2",
         "architecture": "TDAFD",
         "scale": "2",
         "licence": "CC0-1.0",

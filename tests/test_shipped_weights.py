@@ -15,7 +15,7 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "head_2mm.nii.gz"
 NAMES = bundled_names()
 
 
-def test_there_are_weights_for_the_default_scale():
+def test_there_are_weights_for_every_scale():
     assert "tdafd-x2" in NAMES
 
 

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from tdafd_cli.dataset import DatasetSettings, TrainingVolume
+from tdafd_cli.dataset import Batch, DatasetSettings, TrainingVolume
 from tdafd_cli.errors import DataError
 from tdafd_cli.model import TDAFD, TDAFDConfig
+from tdafd_cli.spectrum import spectral_falloff
 from tdafd_cli.training import (
     TrainingConfig,
     initialise,
     load_state,
     new_state,
+    save_state,
     take_step,
     train,
 )
@@ -59,8 +61,22 @@ def test_a_tiny_network_overfits_one_patch(optimiser):
     state = new_state(config, CPU)
     high = volumes()[0].data[None, None, :32, :32, :32]
     low = torch.nn.functional.avg_pool3d(high, 2)
-    losses = [take_step(state, low, 2 * high, config, torch.float32) for _ in range(config.steps)]
+    batch = Batch(low, 2 * high, spectral_falloff(low))
+    losses = [take_step(state, batch, config, torch.float32) for _ in range(config.steps)]
     assert np.mean(losses[-5:]) < 0.2 * losses[0]
+
+
+def test_a_step_tells_the_network_the_fall_off_of_its_batch():
+    high = volumes()[0].data[None, None, :32, :32, :32]
+    low = torch.nn.functional.avg_pool3d(high, 2)
+    losses = []
+    for shift in (0, 3):
+        state = new_state(CONFIG, CPU)
+        for last in (state.network.condition[-1], state.network.tail):
+            torch.nn.init.normal_(last.weight, generator=torch.Generator().manual_seed(0))
+        batch = Batch(low, high, spectral_falloff(low) + shift)
+        losses.append(take_step(state, batch, CONFIG, torch.float32))
+    assert losses[0] != losses[1]
 
 
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path):
@@ -118,6 +134,14 @@ def test_resuming_with_another_network_is_told(tmp_path):
     other = replace(CONFIG, network=replace(TINY, channels=16))
     with pytest.raises(DataError, match="another network"):
         load_state(tmp_path, other, CPU)
+
+
+def test_resuming_a_run_of_another_version_is_told(tmp_path):
+    state = run(tmp_path)
+    state.network.extra = torch.nn.Linear(1, 1)
+    save_state(tmp_path, state, CONFIG)
+    with pytest.raises(DataError, match="another version of tdafd"):
+        load_state(tmp_path, CONFIG, CPU)
 
 
 def test_initial_weights_reach_every_layer_but_another_scales_tail(tmp_path):

@@ -21,18 +21,18 @@ def cases(tmp_path_factory):
 
 
 def test_a_volume_gives_a_case_for_each_degradation(cases):
-    assert [case.degradation for case in cases] == ["kspace", "gaussian", "average"]
-    assert all(case.reference.shape == (32, 30, 28) for case in cases)
-    assert all(case.low.shape == (16, 15, 14) for case in cases)
+    assert [c.case.degradation for c in cases] == ["kspace", "gaussian", "average"]
+    assert all(c.case.reference.high.shape == (32, 30, 28) for c in cases)
+    assert all(c.case.low.shape == (16, 15, 14) for c in cases)
 
 
 def test_the_reference_itself_gains_most(cases):
-    rows = validation_rows(cases, lambda case: case.reference)
+    rows = validation_rows(cases, lambda case: case.reference.high.numpy())
     assert all(row["gain"] == float("inf") for row in rows)
 
 
 def test_gains_are_over_the_best_baseline(cases):
-    rows = validation_rows(cases, lambda case: case.reference * 0.9)
+    rows = validation_rows(cases, lambda case: case.reference.high.numpy() * 0.9)
     for row in rows:
         expected = row["psnr_foreground"] - row["baseline_psnr_foreground"]
         assert row["gain"] == pytest.approx(expected, abs=1e-4)
@@ -49,9 +49,9 @@ def test_an_untrained_network_is_about_as_good_as_sinc(cases):
 
 def test_processes_share_the_cases(cases, tmp_path):
     path = tmp_path / "volume.nii.gz"
-    nib.save(nib.Nifti1Image(cases[0].reference, np.eye(4)), path)
+    nib.save(nib.Nifti1Image(cases[0].case.reference.high.numpy(), np.eye(4)), path)
     shares = [list(validation_cases([path], 2, rank=rank, processes=2)) for rank in range(2)]
-    assert [[case.degradation for case in share] for share in shares] == [
+    assert [[c.case.degradation for c in share] for share in shares] == [
         ["kspace", "average"],
         ["gaussian"],
     ]

@@ -88,7 +88,7 @@ def test_plain_text_in_the_metadata_stays_readable(tmp_path, network):
     length = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + length])["__metadata__"]
     assert metadata["licence"] == "CC-BY 4.0"
-    assert metadata["format"] == "tdafd-1"
+    assert metadata["format"] == "tdafd-2"
     assert metadata["architecture"] == "TDAFD"
     assert json.loads(metadata["config"]) == CONFIG.to_dict()
 
@@ -261,8 +261,8 @@ def test_other_programs_weights_are_told(tmp_path):
 
 
 def test_later_format_is_told(saved):
-    resave(saved, format="tdafd-2")
-    with pytest.raises(WeightsError, match="format 'tdafd-2' instead of 'tdafd-1'"):
+    resave(saved, format="tdafd-3")
+    with pytest.raises(WeightsError, match="format 'tdafd-3' instead of 'tdafd-2'"):
         load_weights(saved)
 
 
