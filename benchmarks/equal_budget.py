@@ -200,7 +200,9 @@ def main(
         raise typer.BadParameter(f"{recipe}: every network is trained by adamw here")
     config = replace(config, steps=BUDGET_STEPS, network=replace(config.network, scale=scale))
     paths = [path for one in test for path in (volume_paths(one) if one.is_dir() else [one])]
-    if seen := {path.resolve() for path in paths} & {p.resolve() for p in volume_paths(data)}:
+    sources = config.dataset.sources
+    trained_on = {path.resolve() for source in sources for path in data.glob(source.pattern)}
+    if seen := {path.resolve() for path in paths} & trained_on:
         raise typer.BadParameter(f"{min(seen)}: is in both training and test")
     settings = {
         "scale": scale,

@@ -73,8 +73,10 @@ def test_a_real_head_stays_where_it_is(tmp_path, name, kind):
     affine = downscaled_affine(image.affine, scale)
     estimate = upscaled(low, affine, scale, name, tmp_path).get_fdata()
     inner = (slice(8, -8),) * 3  # the neck ends at a face, where the estimate sees no further
-    # Not whitened: noise would rule, and move even a sinc interpolation by 0.1 voxels.
+    # Not whitened: noise would rule, and move even a sinc interpolation by 0.1 voxels. What is left
+    # of the measure's own error grows with the scale: sinc, which is in place, measures 0.006 high
+    # voxels at x2 and 0.026 at x3.
     shift, _, _ = phase_cross_correlation(
         reference.numpy()[inner], estimate[inner], upsample_factor=500, normalization=None
     )
-    assert np.abs(shift).max() < 0.02
+    assert np.abs(shift).max() < 0.02 * (scale - 1)
