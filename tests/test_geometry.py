@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from tdafd_cli.cli import app
 from tdafd_cli.degradation import BENCHMARK_DEGRADATIONS, degrade, divisible
+from tdafd_cli.interpolation import interpolate
 from tdafd_cli.model import TDAFD, TDAFDConfig
 from tdafd_cli.volume import downscaled_affine
 from tdafd_cli.weights import bundled_names, save_weights
@@ -72,11 +73,20 @@ def test_a_real_head_stays_where_it_is(tmp_path, name, kind):
     low = degrade(reference, scale, kind)
     affine = downscaled_affine(image.affine, scale)
     estimate = upscaled(low, affine, scale, name, tmp_path).get_fdata()
+    shift = shift_between(reference.numpy(), estimate)
+    if scale == 2:
+        assert np.abs(shift).max() < 0.02
+    # The coarser the grid, the less the measure knows: sinc, which is in place, measures up to
+    # 0.006 high voxels at x2 and 0.058 at x4. What counts is how far from it the network moves.
+    sinc_shift = shift_between(reference.numpy(), interpolate(low, scale, "sinc").numpy())
+    assert np.abs(shift - sinc_shift).max() < 0.015 * scale
+
+
+def shift_between(reference, estimate):
+    """Shift in voxels along each axis, by cross-correlation inside the volume."""
     inner = (slice(8, -8),) * 3  # the neck ends at a face, where the estimate sees no further
-    # Not whitened: noise would rule, and move even a sinc interpolation by 0.1 voxels. What is left
-    # of the measure's own error grows with the scale: sinc, which is in place, measures 0.006 high
-    # voxels at x2 and 0.026 at x3.
-    shift, _, _ = phase_cross_correlation(
-        reference.numpy()[inner], estimate[inner], upsample_factor=500, normalization=None
-    )
-    assert np.abs(shift).max() < 0.02 * (scale - 1)
+    # Not whitened: noise would rule, and move even a sinc interpolation by 0.1 voxels. Memory grows
+    # with the cube of the factor: 500 takes 10 GB.
+    return phase_cross_correlation(
+        reference[inner], estimate[inner], upsample_factor=200, normalization=None
+    )[0]
