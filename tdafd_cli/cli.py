@@ -19,10 +19,8 @@ from tdafd_cli import __version__, commands_weights
 from tdafd_cli.commands_benchmark import benchmark
 from tdafd_cli.commands_train import train
 from tdafd_cli.commands_weights import download_bar
-from tdafd_cli.options import AsJson, Device, Precision, Quiet, Threads
+from tdafd_cli.options import DEFAULT_SCALE, AsJson, Device, Precision, Quiet, Threads
 from tdafd_cli.reporting import times, user_errors
-
-DEFAULT_SCALE = 2
 
 app = typer.Typer(
     name="tdafd",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tdafd_cli.options import Device, Precision, Quiet, Threads
+from tdafd_cli.options import DEFAULT_SCALE, Device, Precision, Quiet, Threads
 from tdafd_cli.reporting import user_errors
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 PAGE = "index.html"
 SCALES = (2, 3, 4)
-DEFAULT_SCALE = 2
 
 
 class DegradationName(str, Enum):

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+DEFAULT_SCALE = 2
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
