@@ -120,7 +120,7 @@ class MixtureSettings:
 
 
 def random_degradation(rng: np.random.Generator, settings: MixtureSettings) -> Degradation:
-    """Draw a degradation; the Gaussian's width is given for x2 and grows with the scale."""
+    """Draw a degradation: of the benchmark's, or a varied one."""
     draw = rng.random()
     noise = 0.0
     if rng.random() < settings.noise_probability:

@@ -15,6 +15,7 @@ import torch
 
 from tdafd_cli.case import Case
 from tdafd_cli.complexity import complexity, low_edge
+from tdafd_cli.ensemble import passes
 from tdafd_cli.errors import MethodError, VolumeError
 from tdafd_cli.hardware import threads_limited
 from tdafd_cli.interpolation import interpolate
@@ -61,14 +62,14 @@ def interpolations(threads: int | None = None) -> list[Method]:
 
 
 def trained(weights: Weights, settings: InferenceSettings, *, patch: int) -> Method:
-    """Weights, run as `tdafd upscale` runs them; FLOPs are told of a patch of ``patch``^3."""
+    """Weights, run as `tdafd upscale` runs them; FLOPs are of all passes over a ``patch``^3."""
     config = weights.config
     edge = low_edge(patch, config.scale, config.grid)
     cost = complexity(partial(TDAFD, config), (edge,) * 3)
     about = {
         "sha256": weights.sha256,
         "parameters": cost.parameters,
-        "flops": cost.flops,
+        "flops": cost.flops * passes(settings.ensemble, config.scale),
         "patch": edge * config.scale,
         "config": config.to_dict(),
     }

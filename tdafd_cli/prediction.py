@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from tdafd_cli.consistency import CONSISTENCIES, make_consistent_, was_truncated
+from tdafd_cli.ensemble import PASSES, passes, self_ensemble
 from tdafd_cli.errors import MemoryLimitError
 from tdafd_cli.hardware import (
     PRECISIONS,
@@ -60,6 +62,11 @@ class InferenceSettings:
         Tiles per pass through the network.
     threads : int, optional
         CPU threads; PyTorch's default if None.
+    ensemble : {"auto", 1, 2, 4, 8}
+        Passes, each but the first over a mirror image; "auto" is 2 at x2, 8 at x3 and x4.
+    consistency : {"auto", "none", "kspace", "gaussian", "average"}
+        Degradation under which the result is to give the scan again. "auto" takes "kspace" where
+        nothing else explains the scan nearly as well, and "none" elsewhere.
     """
 
     device: str = "auto"
@@ -68,6 +75,8 @@ class InferenceSettings:
     overlap: int = OVERLAP
     batch_size: int = 1
     threads: int | None = None
+    ensemble: int | str = "auto"
+    consistency: str = "auto"
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", *PRECISIONS):
@@ -78,6 +87,10 @@ class InferenceSettings:
             raise ValueError("overlap must be at least 0 and batch_size at least 1")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads must be at least 1, got {self.threads}")
+        if self.ensemble not in ("auto", *PASSES):
+            raise ValueError(f"ensemble must be auto, 1, 2, 4 or 8, got {self.ensemble!r}")
+        if self.consistency not in CONSISTENCIES:
+            raise ValueError(f"consistency must be one of {', '.join(CONSISTENCIES)}")
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,10 @@ class Execution:
     tiles : int
         How many there were.
     overlap, batch_size : int
+    ensemble : int
+        Passes, each but the first over a mirror image.
+    consistency : {"none", "kspace", "gaussian", "average"}
+        Degradation under which the result gives the scan again.
     notes : tuple of str
         What was not done as asked, and why.
     """
@@ -103,6 +120,8 @@ class Execution:
     tiles: int
     overlap: int
     batch_size: int
+    ensemble: int
+    consistency: str = "none"
     notes: tuple[str, ...] = ()
 
 
@@ -121,6 +140,10 @@ class _Job:
     def config(self) -> TDAFDConfig:
         return self.network.config
 
+    @property
+    def passes(self) -> int:
+        return passes(self.settings.ensemble, self.config.scale)
+
 
 def predict_volume(
     network: TDAFD,
@@ -128,7 +151,7 @@ def predict_volume(
     settings: InferenceSettings | None = None,
     progress: Progress | None = None,
 ) -> tuple[Tensor, Execution]:
-    """Upscale a volume of normalised intensities in tiles.
+    """Upscale a volume of normalised intensities in tiles, and make it agree with the volume.
 
     Reduced precision is first compared with fp32 in the middle of the volume, and given up where
     the two differ. Where memory runs out all the same, smaller tiles are tried.
@@ -161,15 +184,13 @@ def predict_volume(
         job = _Job(network, low, settings, device, dtype)
         _check_memory(job)
         job = replace(job, falloff=spectral_falloff(low[None, None]).to(device))
-        exact = replace(job, dtype=torch.float32)
-        fault = _precision_fault(job)
-        if fault is None:
-            high, execution = _predict_within_memory(job, progress)
-            if torch.isfinite(high.sum()):
-                return high, execution
-            fault = f"{execution.precision} overflowed"
-        high, execution = _predict_within_memory(exact, progress)
-    return high, replace(execution, notes=(f"{fault}: fp32 was used", *execution.notes))
+        high, execution = _predict_exactly_enough(job, progress)
+        consistency = settings.consistency
+        if consistency == "auto":
+            consistency = "kspace" if was_truncated(high, low) else "none"
+        if consistency != "none":
+            make_consistent_(high, low, consistency)
+    return high, replace(execution, consistency=consistency)
 
 
 def memory_needed(config: TDAFDConfig, voxels: int, dtype: torch.dtype) -> int:
@@ -179,21 +200,36 @@ def memory_needed(config: TDAFDConfig, voxels: int, dtype: torch.dtype) -> int:
     bf16 on a CPU, which it exceeds by 1 to 40 %.
     """
     features = config.channels * (13 + 2.5 * config.modules)
-    return math.ceil(voxels * (features * dtype.itemsize + 16 * config.scale**3))
+    return math.ceil(voxels * (features * dtype.itemsize + 24 * config.scale**3))
 
 
-def _predictor(job: _Job) -> Predict:
+def _predictor(job: _Job, count: int) -> Predict:
     reduced = None if job.dtype == torch.float32 else job.dtype
     kind, falloff = job.device.type, job.falloff
     assert falloff is not None
 
-    def predict(tiles: Tensor) -> Tensor:
-        tiles = tiles.to(job.device).contiguous(memory_format=torch.channels_last_3d)
-        with torch.inference_mode(), torch.autocast(kind, reduced, enabled=reduced is not None):
-            high: Tensor = job.network(tiles, falloff.expand(len(tiles), -1, -1))
+    def network(tiles: Tensor) -> Tensor:
+        tiles = tiles.contiguous(memory_format=torch.channels_last_3d)
+        high: Tensor = job.network(tiles, falloff.expand(len(tiles), -1, -1))
         return high
 
+    def predict(tiles: Tensor) -> Tensor:
+        with torch.inference_mode(), torch.autocast(kind, reduced, enabled=reduced is not None):
+            return self_ensemble(network, tiles.to(job.device), count)
+
     return predict
+
+
+def _predict_exactly_enough(job: _Job, progress: Progress | None) -> tuple[Tensor, Execution]:
+    """Predict in the precision chosen, or in fp32 where that one fails."""
+    fault = _precision_fault(job)
+    if fault is None:
+        high, execution = _predict_within_memory(job, progress)
+        if torch.isfinite(high.sum()):
+            return high, execution
+        fault = f"{execution.precision} overflowed"
+    high, execution = _predict_within_memory(replace(job, dtype=torch.float32), progress)
+    return high, replace(execution, notes=(f"{fault}: fp32 was used", *execution.notes))
 
 
 def _precision_fault(job: _Job) -> str | None:
@@ -202,8 +238,8 @@ def _precision_fault(job: _Job) -> str | None:
         return None
     edge = PROBE_EDGE if job.device.type == "cpu" else 2 * PROBE_EDGE
     probe = job.low[tuple(slice(max(0, (n - edge) // 2), (n + edge) // 2) for n in job.low.shape)]
-    exact = _predictor(replace(job, dtype=torch.float32))(probe[None, None])
-    error = float((_predictor(job)(probe[None, None]) - exact).abs().max())
+    exact = _predictor(replace(job, dtype=torch.float32), count=1)(probe[None, None])
+    error = float((_predictor(job, count=1)(probe[None, None]) - exact).abs().max())
     if error <= PRECISION_TOLERANCE:  # which NaN is not
         return None
     return f"{precision_name(job.dtype)} differed from fp32 by {error:.2g} of the range"
@@ -219,7 +255,7 @@ def _predict_within_memory(job: _Job, progress: Progress | None) -> tuple[Tensor
         _check_budget(job, execution.tile, budget)
         try:
             high = predict_tiled(
-                _predictor(job),
+                _predictor(job, job.passes),
                 job.low.to(home),
                 scale=job.config.scale,
                 tile=edge,
@@ -273,6 +309,7 @@ def _execution(job: _Job, edge: int, notes: tuple[str, ...]) -> Execution:
         tiles=math.prod(len(plan.starts) for plan in plans),
         overlap=overlap,
         batch_size=batch_size,
+        ensemble=job.passes,
         notes=notes,
     )
 

@@ -67,10 +67,13 @@ def fourier_matrix(n_in: int, n_out: int, apodisation: Array | None = None) -> A
     factors[0] /= 2
     if kept % 2 == 0:
         factors[-1] /= 2
-    offsets = (np.arange(n_out)[:, None] + 0.5) / n_out - (np.arange(n_in)[None, :] + 0.5) / n_in
-    waves = np.cos(2 * np.pi * offsets[..., None] * frequencies)
-    matrix: Array = waves @ factors / n_in
-    return matrix
+    after, before = (
+        2 * np.pi * frequencies * (np.arange(n)[:, None] + 0.5) / n for n in (n_out, n_in)
+    )
+    # cos(a - b) = cos a cos b + sin a sin b
+    matrix: Array = (np.cos(after) * factors) @ np.cos(before).T
+    matrix += (np.sin(after) * factors) @ np.sin(before).T
+    return matrix / n_in
 
 
 def trilinear_matrix(n_in: int, n_out: int) -> Array:

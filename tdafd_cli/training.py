@@ -369,10 +369,10 @@ def _validate(
     output: Path,
     dtype: torch.dtype,
 ) -> None:
-    """Score the averaged weights on every case and log it."""
+    """Score what the averaged weights do in one pass, unaided, on every case and log it."""
     network = _averaged(state)
     device = next(network.parameters()).device
-    settings = InferenceSettings(str(device), precision_name(dtype))
+    settings = InferenceSettings(str(device), precision_name(dtype), ensemble=1, consistency="none")
     rows = validation_rows(cases, lambda case: estimated(network, case, settings))
     rows = distribution.gathered(rows)
     append_rows(output / VALIDATION_LOG, [{"step": state.step} | row for row in rows])

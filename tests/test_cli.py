@@ -16,7 +16,9 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import tdafd_cli
-from tdafd_cli.cli import OutputDtype, Precision, app, upscale
+from tdafd_cli.cli import Consistency, Ensemble, OutputDtype, Precision, app, upscale
+from tdafd_cli.consistency import CONSISTENCIES
+from tdafd_cli.ensemble import PASSES
 from tdafd_cli.hardware import PRECISIONS
 from tdafd_cli.model import TDAFD
 from tdafd_cli.prediction import InferenceSettings
@@ -250,6 +252,8 @@ def test_missing_input_is_a_usage_error(tmp_path):
 def test_choices_are_those_of_the_library():
     assert [choice.value for choice in Precision] == ["auto", *PRECISIONS]
     assert [choice.value for choice in OutputDtype] == list(OUTPUT_DTYPES)
+    assert [choice.value for choice in Consistency] == list(CONSISTENCIES)
+    assert [choice.passes for choice in Ensemble] == ["auto", *PASSES]
 
 
 def test_defaults_are_those_of_the_library():
@@ -257,7 +261,7 @@ def test_defaults_are_those_of_the_library():
     names = upscale.__code__.co_varnames[: upscale.__code__.co_argcount]
     defaults = dict(zip(names[-len(upscale.__defaults__) :], upscale.__defaults__, strict=True))
     library = InferenceSettings()
-    for name in ("device", "precision", "tile", "overlap", "batch_size", "threads"):
+    for name in vars(library):
         assert defaults[name] == getattr(library, name)
 
 

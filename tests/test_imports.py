@@ -11,10 +11,10 @@ ROWS = (
     "errors",
     "intensity header output resampling hardware reporting options metadata comparison complexity "
     "provenance superformer "
-    "spectrum",
+    "spectrum ensemble",
     "checkpoint volume tiling interpolation degradation metrics augmentation distribution "
     "registry metering",
-    "model mirror case peers",
+    "model mirror case peers consistency",
     "cache costs",
     "weights optimisation prediction",
     "inference preview methods gallery",

@@ -15,7 +15,7 @@ from tdafd_cli.prediction import InferenceSettings
 from tdafd_cli.volume import Volume, read_volume, upscaled_affine
 from tdafd_cli.weights import Weights, load_weights
 
-EXACT = InferenceSettings(device="cpu", precision="fp32")
+EXACT = InferenceSettings(device="cpu", precision="fp32", ensemble=1, consistency="none")
 
 
 def smooth(*shape: int) -> np.ndarray:

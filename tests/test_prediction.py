@@ -1,10 +1,14 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from tdafd_cli import prediction
+from tdafd_cli.degradation import degrade
+from tdafd_cli.ensemble import DEFAULT_PASSES
 from tdafd_cli.errors import DeviceError, MemoryLimitError
 from tdafd_cli.intensity import intensity_range, normalise
 from tdafd_cli.model import TDAFD, TDAFDConfig
@@ -19,8 +23,9 @@ from tdafd_cli.volume import read_volume
 from tdafd_cli.weights import bundled_names, load_weights
 
 REPOSITORY = Path(__file__).parents[1]
-EXACT = InferenceSettings(device="cpu", precision="fp32")
-REDUCED = InferenceSettings(device="cpu", precision="bf16")
+ONE_PASS = {"device": "cpu", "ensemble": 1, "consistency": "none"}
+EXACT = InferenceSettings(precision="fp32", **ONE_PASS)
+REDUCED = InferenceSettings(precision="bf16", **ONE_PASS)
 
 
 def smooth_volume(*shape: int) -> torch.Tensor:
@@ -71,7 +76,7 @@ def test_one_tile_is_what_the_network_says_of_the_whole(tiny_network):
 
 def test_many_tiles_differ_little_from_the_whole(tiny_network):
     low = smooth_volume(70, 21, 9)
-    settings = InferenceSettings(device="cpu", precision="fp32", tile=40, overlap=16)
+    settings = replace(EXACT, tile=40, overlap=16)
     high, execution = predict_volume(tiny_network, low, settings)
     expected = whole(tiny_network, low)
     assert execution.tiles > 1
@@ -83,16 +88,46 @@ def test_trained_weights_at_the_default_overlap_differ_from_the_whole_by_a_thous
     head = read_volume(REPOSITORY / "examples" / "head_2mm.nii.gz").data
     low = torch.from_numpy(normalise(head, intensity_range(head)))[:, 36:68, 36:68]
     network = load_weights(name).network()
-    settings = InferenceSettings(device="cpu", precision="fp32", tile=64)
+    settings = replace(EXACT, tile=64)
     high, execution = predict_volume(network, low, settings)
     assert execution.tiles > 1
     assert (high - whole(network, low)).abs().max() < 1e-3
 
 
+def test_passes_over_mirror_images_are_averaged(tiny_network):
+    low = smooth_volume(*(tiny_network.grid * n for n in (2, 1, 3)))
+    high, execution = predict_volume(tiny_network, low, replace(EXACT, ensemble="auto"))
+    mirrored = whole(tiny_network, low.flip(0, 1, 2)).flip(0, 1, 2)
+    torch.testing.assert_close(high, (whole(tiny_network, low) + mirrored) / 2)
+    assert (execution.ensemble, DEFAULT_PASSES[tiny_network.config.scale]) == (2, 2)
+
+
+def test_truncated_scan_keeps_its_measured_frequencies(tiny_network, monkeypatch):
+    low = degrade(smooth_volume(40, 26, 18), 2, "kspace")
+    monkeypatch.setattr(prediction, "was_truncated", lambda high, low: True)
+    high, execution = predict_volume(tiny_network, low, replace(EXACT, consistency="auto"))
+    assert execution.consistency == "kspace"
+    plain = degrade(whole(tiny_network, low), 2, "kspace")
+    error = (degrade(high, 2, "kspace") - low).abs().max()
+    assert error < 0.02 * (plain - low).abs().max()
+
+
+def test_scan_of_another_kind_is_left_to_the_network(tiny_network):
+    low = degrade(smooth_volume(40, 26, 18), 2, "average")
+    high, execution = predict_volume(tiny_network, low, replace(EXACT, consistency="auto"))
+    assert execution.consistency == "none"
+    torch.testing.assert_close(high, whole(tiny_network, low))
+
+
+def test_consistency_asked_for_is_not_questioned(tiny_network):
+    low = degrade(smooth_volume(40, 26, 18), 2, "average")
+    high, execution = predict_volume(tiny_network, low, replace(EXACT, consistency="average"))
+    assert execution.consistency == "average"
+    assert (degrade(high, 2, "average") - low).abs().max() < 0.005
+
+
 def test_execution_tells_what_was_done(tiny_network):
-    settings = InferenceSettings(
-        device="cpu", precision="bf16", tile=35, overlap=10, batch_size=2, threads=1
-    )
+    settings = replace(REDUCED, tile=35, overlap=10, batch_size=2, threads=1)
     calls: list[tuple[int, int]] = []
     _, execution = predict_volume(
         tiny_network, smooth_volume(60, 33, 9), settings, lambda *call: calls.append(call)
@@ -105,7 +140,7 @@ def test_execution_tells_what_was_done(tiny_network):
 
 
 def test_tile_that_the_overlap_leaves_no_room_for_grows_to_the_smallest_that_works(tiny_network):
-    settings = InferenceSettings(device="cpu", precision="fp32", tile=17, overlap=16)
+    settings = replace(EXACT, tile=17, overlap=16)
     _, execution = predict_volume(tiny_network, smooth_volume(40, 9, 9), settings)
     assert execution.tile[0] == 16 + tiny_network.grid
 
@@ -140,7 +175,7 @@ def test_reduced_precision_that_overflows_later_gives_way_to_fp32(tiny_network):
 def test_smaller_tiles_are_tried_when_memory_runs_out(tiny_network):
     low = smooth_volume(64, 32, 16)
     network = as_kind(tiny_network, Hungry, most_voxels=32 * 32 * 16)
-    settings = InferenceSettings(device="cpu", precision="fp32", overlap=8)
+    settings = replace(EXACT, overlap=8)
     high, execution = predict_volume(network, low, settings)
     expected = whole(tiny_network, low)
     assert execution.tiles > 1
@@ -172,7 +207,7 @@ def test_volume_beyond_the_memory_is_refused_before_any_computing(tiny_network):
 
 def test_tile_beyond_the_memory_is_refused_with_advice(tiny_network):
     huge = torch.zeros(1).expand(10**4, 10**4, 10**4)
-    settings = InferenceSettings(device="cpu", precision="fp32", tile=9000)
+    settings = replace(EXACT, tile=9000)
     with pytest.raises(MemoryLimitError, match="set the tile to auto or lower it"):
         predict_volume(tiny_network, huge, settings)
 
@@ -192,6 +227,8 @@ def test_device_that_is_not_there_is_refused(tiny_network):
         {"overlap": -1},
         {"batch_size": 0},
         {"threads": 0},
+        {"ensemble": 3},
+        {"consistency": "sinc"},
     ],
 )
 def test_settings_that_cannot_be_are_refused(wrong):
