@@ -5,11 +5,22 @@ from functools import partial
 from types import MappingProxyType
 
 import torch
+import torch.nn.functional as F  # noqa: N812 (the usual name)
 from torch import nn
 
 from tdafd_cli.hardware import without_autocast
 from tdafd_cli.interpolation import interpolate
-from tdafd_cli.model import FEDAB, MSFD, TDAFD, TDAFDConfig, image_skip, in_fp32
+from tdafd_cli.model import (
+    FEDAB,
+    MSFD,
+    NEGATIVE_SLOPE,
+    TDAFD,
+    TDAFDConfig,
+    activate,
+    doubled,
+    image_skip,
+    in_fp32,
+)
 from tdafd_cli.spectrum import BANDS
 
 
@@ -43,6 +54,55 @@ class Blueprint(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Keep the grid: (B, inputs, I, J, K) -> (B, outputs, I, J, K)."""
         return in_fp32(self.depthwise, self.mix(x)).to(x.dtype)
+
+
+class DilatedMSFD(MSFD):
+    """Sees its scales through dilated kernels at full resolution, not in pooled volumes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Keep shape and grid."""
+        distilled, coarse = activate(self.fine(x)).chunk(2, dim=1)
+        wide = coarse
+        for dilation in (2, 4):
+            wide = wide + activate(
+                F.conv3d(wide, self.scales.weight, self.scales.bias, 1, dilation, dilation)
+            )
+        out: torch.Tensor = self.fuse(torch.cat([distilled, activate(self.refine(wide))], dim=1))
+        return out
+
+
+class SerialFEDAB(FEDAB):
+    """Gates by channel first and by place then, each on its own."""
+
+    def __init__(self, channels: int, attention_channels: int) -> None:
+        super().__init__(channels, attention_channels)
+        self.expand_channel = nn.Conv3d(attention_channels, channels, 1)
+
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """Keep shape and grid."""
+        enhanced = activate(self.enhance(x))
+        means = F.avg_pool3d(self.halve(self.reduce(enhanced)), 2)
+        means = F.avg_pool3d(means, 3, stride=1, padding=1, count_include_pad=False)
+        channel = self.channel(means) + condition[..., None, None, None].to(means.dtype)
+        channel = torch.sigmoid(self.expand_channel(channel))
+        enhanced = enhanced * doubled(doubled(channel))
+        reduced = self.reduce(enhanced)
+        spatial = self.spatial(F.leaky_relu(self.halve(reduced), NEGATIVE_SLOPE))
+        gates = torch.sigmoid(self.expand(reduced + doubled(spatial)))
+        out: torch.Tensor = self.project(enhanced * gates)
+        return out
+
+
+def with_blocks(scale: int, block: type[MSFD] | type[FEDAB]) -> nn.Module:
+    """TDAFD with another kind of MSFD or FEDAB."""
+    config = TDAFDConfig(scale=scale)
+    network = TDAFD(config)
+    for module in network.modules_:
+        if issubclass(block, MSFD):
+            module.msfd = block(config.channels)
+        else:
+            module.fedab = block(config.channels, config.attention_channels)
+    return network
 
 
 def changed(scale: int, kind: type[TDAFD] = TDAFD, **changes: int) -> nn.Module:
@@ -81,6 +141,8 @@ DESIGNS: Mapping[str, Callable[[int], nn.Module]] = MappingProxyType(
         "tokens of 4": partial(changed, token_stride=4, recursions=1),
         "no RVT": without_rvt,
         "separable": separable,
+        "dilated MSFD": partial(with_blocks, block=DilatedMSFD),
+        "serial FEDAB": partial(with_blocks, block=SerialFEDAB),
         "trilinear skip": partial(changed, kind=TrilinearSkip),
         "blind": partial(changed, kind=Blind),
     }

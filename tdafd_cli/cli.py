@@ -7,8 +7,6 @@ Results go to stdout, all else to stderr. Exit codes: 0 done, 1 an error in one 
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -20,7 +18,7 @@ from tdafd_cli.commands_benchmark import benchmark
 from tdafd_cli.commands_train import train
 from tdafd_cli.commands_weights import download_bar
 from tdafd_cli.options import DEFAULT_SCALE, AsJson, Device, Precision, Quiet, Threads
-from tdafd_cli.reporting import times, user_errors
+from tdafd_cli.reporting import progress_bar, times, user_errors
 
 app = typer.Typer(
     name="tdafd",
@@ -194,7 +192,7 @@ def upscale(
         name = weights or default_name(scale or DEFAULT_SCALE)
         with download_bar(name, shown=not quiet) as progress:
             trained = load_weights(name, scale=scale, progress=progress)
-        with _progress_bar("Upscaling", shown=not quiet) as progress:
+        with progress_bar("Upscaling", unit="tiles", shown=not quiet) as progress:
             report = upscale_file(
                 source,
                 target,
@@ -235,42 +233,18 @@ def _report(summary: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(summary))
     elif not quiet:
+        passes, consistency = summary["ensemble"], summary["consistency"]
+        how = (
+            summary["device"],
+            summary["precision"],
+            f"{passes} pass{'es' if passes > 1 else ''}",
+            *(() if consistency == "none" else (f"consistent with {consistency}",)),
+        )
         typer.echo(
             f"{summary['target']}: {times(summary['output_shape'])} voxels of "
             f"{times(summary['output_voxel_size'])} mm by {summary['weights']} in "
-            f"{summary['seconds']['total']:.1f} s ({summary['device']}, {summary['precision']})"
+            f"{summary['seconds']['total']:.1f} s ({', '.join(how)})"
         )
-
-
-@contextmanager
-def _progress_bar(description: str, *, shown: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Bar on stderr that counts tiles and tells the time left, if a person is watching."""
-    if not (shown and sys.stderr.isatty()):
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("tiles,"),
-        TimeElapsedColumn(),
-        TextColumn("gone,"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

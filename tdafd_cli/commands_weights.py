@@ -1,16 +1,15 @@
 """The commands `tdafd weights ...`."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tdafd_cli.options import AsJson, Quiet
-from tdafd_cli.reporting import fail, user_errors
+from tdafd_cli.reporting import fail, progress_bar, user_errors
 
 if TYPE_CHECKING:
     from tdafd_cli.registry import Entry
@@ -169,33 +168,11 @@ def register(
         typer.echo(f"{entry.name}: version {entry.version}, SHA-256 {entry.sha256}")
 
 
-@contextmanager
-def download_bar(name: str, *, shown: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Bar on stderr that counts bytes, if a person is watching; it appears with the first ones."""
-    if not (shown and sys.stderr.isatty()):
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (
-        TextColumn("Downloading {task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=None, visible=False)
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+def download_bar(
+    name: str, *, shown: bool
+) -> AbstractContextManager[Callable[[int, int], None] | None]:
+    """Bar of the bytes of weights that are downloaded."""
+    return progress_bar(f"Downloading {name}", unit="bytes", shown=shown)
 
 
 def _found(weights: str) -> tuple[str, Path | None, "Entry | None"]:

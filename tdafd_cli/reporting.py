@@ -1,8 +1,9 @@
 """What commands tell the user on stderr: errors in one line, and how far the work is."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import typer
 
@@ -26,6 +27,44 @@ def fail(message: str, *, code: int) -> NoReturn:
     """Print an error as one line and exit."""
     typer.echo(f"error: {' '.join(message.split())}", err=True)
     raise typer.Exit(code)
+
+
+@contextmanager
+def progress_bar(
+    description: str, *, unit: Literal["tiles", "bytes"], shown: bool
+) -> Iterator[Callable[[int, int], None] | None]:
+    """Bar on stderr, told how many are done of how many, if a person is watching; None if not.
+
+    A bar of bytes appears with the first ones, as often there is nothing to download.
+    """
+    if not (shown and sys.stderr.isatty()):
+        yield None
+        return
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    column = rich_progress.TextColumn
+    counts = (
+        (rich_progress.DownloadColumn(), rich_progress.TransferSpeedColumn())
+        if unit == "bytes"
+        else (
+            rich_progress.MofNCompleteColumn(),
+            column(f"{unit},"),
+            rich_progress.TimeElapsedColumn(),
+            column("gone,"),
+        )
+    )
+    columns = (
+        column("{task.description}"),
+        rich_progress.BarColumn(),
+        *counts,
+        rich_progress.TimeRemainingColumn(),
+        column("left"),
+    )
+    console = Console(stderr=True)
+    with rich_progress.Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(description, total=None, visible=unit != "bytes")
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
 def times(numbers: Sequence[float]) -> str:

@@ -132,6 +132,13 @@ def test_options_reach_the_result(source, target, tiny_weights):
     assert read_volume(target).stored_dtype == np.float32
 
 
+def test_truncated_scan_is_said_to_be_kept(source, target, tiny_weights):
+    options = ("--weights", tiny_weights, *FAST, "--consistency", "kspace", "--ensemble", "1")
+    result = run("upscale", source, target, *options)
+    assert result.exit_code == 0
+    assert result.stdout.rstrip().endswith("(cpu, fp32, 1 pass, consistent with kspace)")
+
+
 def test_fall_back_to_fp32_is_noted_on_stderr(source, target, tiny_network, tmp_path):
     torch.nn.init.normal_(tiny_network.tail.weight, std=100)  # far from anything trained
     wild = tmp_path / "wild.safetensors"
@@ -140,7 +147,7 @@ def test_fall_back_to_fp32_is_noted_on_stderr(source, target, tiny_network, tmp_
     result = run(*arguments, "--precision", "bf16")
     assert result.exit_code == 0
     assert result.stderr.startswith("note: bf16 differed from fp32 by ")
-    assert result.stdout.rstrip().endswith("(cpu, fp32)")
+    assert result.stdout.rstrip().endswith("(cpu, fp32, 2 passes)")
 
 
 def test_scale_is_that_of_the_weights_unless_given(source, target, tiny_network, tmp_path):

@@ -83,7 +83,7 @@ def test_noise_that_hides_the_profile_leaves_it_unsaid():
     assert not was_truncated(truth, low)
 
 
-@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 130, 6)])
+@pytest.mark.parametrize("shape", [(1, 5, 9), (2, 2, 2), (2, 130, 6)])
 def test_thin_volumes_are_judged_too(shape):
     low = torch.rand(shape)
     high = torch.rand([2 * n for n in shape])
