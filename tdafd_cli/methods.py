@@ -70,6 +70,7 @@ def trained(weights: Weights, settings: InferenceSettings, *, patch: int) -> Met
         "sha256": weights.sha256,
         "parameters": cost.parameters,
         "flops": cost.flops * passes(settings.ensemble, config.scale),
+        "passes": passes(settings.ensemble, config.scale),
         "patch": edge * config.scale,
         "config": config.to_dict(),
     }

@@ -6,7 +6,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tdafd_cli.consistency import CONSISTENCIES, make_consistent_, was_truncated
+from tdafd_cli.consistency import (
+    CONSISTENCIES,
+    UNTOLD_SHARE,
+    consistency_memory,
+    make_consistent_,
+    was_truncated,
+)
 from tdafd_cli.ensemble import PASSES, passes, self_ensemble
 from tdafd_cli.errors import MemoryLimitError
 from tdafd_cli.hardware import (
@@ -65,8 +71,8 @@ class InferenceSettings:
     ensemble : {"auto", 1, 2, 4, 8}
         Passes, each but the first over a mirror image; "auto" is 2 at x2, 8 at x3 and x4.
     consistency : {"auto", "none", "kspace", "gaussian", "average"}
-        Degradation under which the result is to give the scan again. "auto" takes "kspace" where
-        nothing else explains the scan nearly as well, and "none" elsewhere.
+        Degradation under which the result is to give the scan again. "auto" goes a part of the way
+        to "kspace" where nothing else explains the scan nearly as well, and is "none" elsewhere.
     """
 
     device: str = "auto"
@@ -109,7 +115,7 @@ class Execution:
     ensemble : int
         Passes, each but the first over a mirror image.
     consistency : {"none", "kspace", "gaussian", "average"}
-        Degradation under which the result gives the scan again.
+        Degradation under which the result was made to agree with the scan.
     notes : tuple of str
         What was not done as asked, and why.
     """
@@ -185,11 +191,12 @@ def predict_volume(
         _check_memory(job)
         job = replace(job, falloff=spectral_falloff(low[None, None]).to(device))
         high, execution = _predict_exactly_enough(job, progress)
-        consistency = settings.consistency
+        consistency, share = settings.consistency, 1.0
         if consistency == "auto":
             consistency = "kspace" if was_truncated(high, low) else "none"
+            share = UNTOLD_SHARE
         if consistency != "none":
-            make_consistent_(high, low, consistency)
+            make_consistent_(high, low, consistency, share=share)
     return high, replace(execution, consistency=consistency)
 
 
@@ -280,7 +287,7 @@ def _room(job: _Job) -> tuple[torch.device, int]:
     result = job.low.nbytes * job.config.scale**3
     cpu = torch.device("cpu")
     if job.device.type == "cpu":
-        return cpu, free - result
+        return cpu, free - result - _memory_afterwards(job)
     # Blending on the GPU saves moving tiles, as long as the result leaves them room.
     return (job.device, free - 2 * result) if 4 * result < free else (cpu, free)
 
@@ -318,6 +325,20 @@ def _check_memory(job: _Job) -> None:
     """Refuse what can never fit, before anything is computed."""
     _, budget = _room(job)
     _check_budget(job, _execution(job, _tile_edge(job, budget), ()).tile, budget)
+    needed = job.low.nbytes * job.config.scale**3 + _memory_afterwards(job)
+    free = free_memory(torch.device("cpu"))
+    if needed > free:
+        raise MemoryLimitError(
+            f"the result needs about {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free; "
+            "free some memory, or crop the volume"
+        )
+
+
+def _memory_afterwards(job: _Job) -> int:
+    """Bytes that consistency takes when the tiles are done."""
+    if job.settings.consistency == "none":
+        return 0
+    return consistency_memory(job.low.numel(), job.config.scale)
 
 
 def _check_budget(job: _Job, tile: tuple[int, ...], budget: int) -> None:

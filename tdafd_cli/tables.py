@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from tdafd_cli.benchmark import Results
 from tdafd_cli.comparison import INTERVAL, TEST, Row, Summary
 from tdafd_cli.costs import Cost
+from tdafd_cli.ensemble import DEFAULT_PASSES
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,10 @@ def cost_table(costs: Sequence[Cost]) -> Table:
         ("network", "grid", "parameters", "GFLOPs", "GMACs", "seconds", "peak MB"),
         rows,
         texts=2,
-        notes=("grid: where most layers work. Empty: not measured; --time-peers does.",),
+        notes=(
+            "grid: where most layers work. Empty: not measured; --time-peers does. All for one "
+            f"pass; tdafd upscale makes {DEFAULT_PASSES[first.scale]} at x{first.scale}.",
+        ),
     )
 
 
