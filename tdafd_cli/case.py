@@ -50,6 +50,11 @@ class Case:
         """High voxels per low voxel along each axis."""
         return self.reference.scale
 
+    @property
+    def zero(self) -> float | None:
+        """What an intensity of zero became in ``low``, if no intensity is negative."""
+        return float(normalise(np.zeros(1), self.span)[0]) if self.low_is_positive else None
+
     def intensities(self, normalised: torch.Tensor) -> np.ndarray:
         """An estimate on the reference's scale, as `tdafd upscale` would write it."""
         estimate: np.ndarray = denormalise(normalised.numpy(), self.span)

@@ -35,8 +35,9 @@ with noise of 1 % of the maximum came to 1.5 to 2.2, and keeping that noise cost
 against the noiseless volume.
 """
 UNTOLD_SHARE = 0.7
-"""How far to go where truncation was found and not told: nine tenths of the squared error that full
-consistency would remove are gone, and of the noise that it would bring back a half."""
+"""How far to go where truncation was found and not told. On crops of five validation volumes at x2
+and x3 the mean gain in PSNR was 0.24 dB, and 0.16 and 0.01 dB with noise of 0.5 and 1 % of the
+maximum; with a share of 1 it was 0.25, 0.14 and -0.08 dB."""
 TISSUE_LEVEL = 0.1
 JUDGED_EDGE = 64  # low voxels of the central block on which profiles are compared
 ROUNDING = 1e-6
@@ -79,7 +80,12 @@ def truncation_margin(high: torch.Tensor, low: torch.Tensor) -> float:
 
 
 def make_consistent_(
-    high: torch.Tensor, low: torch.Tensor, kind: str, *, share: float = 1.0
+    high: torch.Tensor,
+    low: torch.Tensor,
+    kind: str,
+    *,
+    share: float = 1.0,
+    zero: float | None = None,
 ) -> None:
     """Change an estimate as little as makes its degradation the scan, but for the damping.
 
@@ -92,9 +98,15 @@ def make_consistent_(
         Degradation of the benchmark. Frequencies that it all but removes stay as they are.
     share : float
         How far to go, from 0 to 1.
+    zero : float, optional
+        What an intensity of zero became in ``low``, if that is a magnitude: truncated k-space rings
+        about it in air, and only the estimate tells which waves were turned up.
     """
     matrices = _matrices(BENCHMARK_DEGRADATIONS[kind].profiles, high, low)
-    unexplained = low - _sampled(high, matrices)
+    sampled = _sampled(high, matrices)
+    if zero is not None and kind == "kspace":
+        low = zero + torch.copysign(low - zero, sampled - zero)
+    unexplained = low - sampled
     powers, modes = zip(
         *(torch.linalg.eigh(torch.from_numpy(matrix @ matrix.T)) for matrix in matrices),
         strict=True,

@@ -133,9 +133,11 @@ def _upscaled(
 ) -> tuple[Volume, Execution]:
     limits = intensity_range(volume.data)
     low = torch.from_numpy(normalise(volume.data, limits))
-    high, execution = predict_volume(weights.network(), low, settings, progress)
+    positive = bool(volume.data.min() >= 0)
+    zero = float(normalise(np.zeros(1, np.float32), limits)[0]) if positive else None
+    high, execution = predict_volume(weights.network(), low, settings, progress, zero)
     data = _denormalised(high.numpy(), limits, volume.data.dtype)
-    if volume.data.min() >= 0:
+    if positive:
         np.maximum(data, 0, out=data)
     return regridded(volume, data, upscaled_affine(volume.affine, weights.scale)), execution
 

@@ -77,7 +77,7 @@ def trained(weights: Weights, settings: InferenceSettings, *, patch: int) -> Met
     network = weights.network()
 
     def estimate(case: Case) -> np.ndarray:
-        return case.intensities(predict_volume(network, case.low, settings)[0])
+        return case.intensities(predict_volume(network, case.low, settings, zero=case.zero)[0])
 
     return Method(weights.name, "network", estimate, about)
 

@@ -53,7 +53,7 @@ def _with_baseline(case: Case) -> ValidationCase:
 
 def estimated(network: TDAFD, case: Case, settings: InferenceSettings) -> np.ndarray:
     """A network's estimate of a case on the reference's scale, as `tdafd upscale` would make it."""
-    return case.intensities(predict_volume(network, case.low, settings)[0])
+    return case.intensities(predict_volume(network, case.low, settings, zero=case.zero)[0])
 
 
 def validation_rows(

@@ -73,6 +73,16 @@ def test_what_counts_as_zero_does_not_matter(offset):
     torch.testing.assert_close(shifted - offset, high, atol=1e-4, rtol=0)
 
 
+def test_ringing_that_the_magnitude_turned_up_is_no_error():
+    truth = textured(*SHAPE) - 0.5  # half of it below zero, as ringing in air is
+    low = degrade(truth, 2, "kspace")  # its magnitude
+    told, untold = truth + 0.2, truth.clone()
+    make_consistent_(told, low + 0.2, "kspace", zero=0.2)
+    torch.testing.assert_close(told, truth + 0.2, atol=1e-3, rtol=0)
+    make_consistent_(untold, low, "kspace")
+    assert (untold - truth).abs().max() > 0.1
+
+
 def test_share_goes_a_part_of_the_way():
     estimate, low = textured(*SHAPE, seed=1), degrade(textured(*SHAPE), 2, "kspace")
     whole, part = estimate.clone(), estimate.clone()
