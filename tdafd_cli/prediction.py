@@ -34,8 +34,9 @@ per voxel (3.3 us at 64^3, 3.5 at 112^3, 4.2 at 144^3, on one core in bf16)."""
 
 OVERLAP = 48
 """Low voxels shared by default: three windows of the network, of which the outer two hold most of
-what a tile's border spoils. On a 2 mm head (tdafd-x2, version 1), results up to 16 voxels from a border were off by
-0.6 to 23 % of the range, those up to 32 by less than 0.2 %, and those beyond by nothing."""
+what a tile's border spoils. On a 2 mm head, results up to 16 voxels from a border were off by 0.6
+to 23 % of the range, those up to 32 by less than 0.2 %, and those beyond by nothing (measured with
+version 1 of tdafd-x2)."""
 
 MEMORY_SHARE = 0.6
 """Part of the free memory that "auto" gives to tiles: others need some too."""
