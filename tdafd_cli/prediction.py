@@ -208,7 +208,8 @@ def memory_needed(config: TDAFDConfig, voxels: int, dtype: torch.dtype) -> int:
     """Bytes that a network takes for so many low voxels at once, estimated generously.
 
     Fitted to the peak memory of processes with 16 to 64 channels, 4 and 8 modules, in fp32 and
-    bf16 on a CPU, which it exceeds by 1 to 40 %.
+    bf16 on a CPU. With the default passes it exceeds that by 11 to 47 % (64^3 voxels, all scales);
+    a single pass takes less.
     """
     features = config.channels * (13 + 2.5 * config.modules)
     return math.ceil(voxels * (features * dtype.itemsize + 24 * config.scale**3))

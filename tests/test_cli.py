@@ -107,6 +107,7 @@ def test_json_is_one_line_that_tells_everything(source, target, tiny_weights, tm
     assert (told["scale"], told["weights"], len(told["weights_sha256"])) == (2, "tiny", 64)
     assert (told["device"], told["precision"]) == ("cpu", "fp32")
     assert (told["tile"], told["tiles"], told["overlap"]) == ([16, 16, 16], 1, 48)
+    assert (told["ensemble"], told["consistency"]) == (2, "none")
     assert (told["batch_size"], told["notes"]) == (1, [])
     assert set(told["seconds"]) == {"read", "network", "write", "total"}
     assert told["peak_memory_bytes"] > 10**7
@@ -126,9 +127,11 @@ def test_quiet_json_still_prints_its_line(source, target, tiny_weights):
 
 def test_options_reach_the_result(source, target, tiny_weights):
     options = ("--overlap", 5, "--batch-size", 2, "--threads", 1, "--dtype", "float32")
+    options += ("--ensemble", 4, "--consistency", "average")
     result = run_upscale(source, target, tiny_weights, "--json", "--tile", 32, *options)
     told = json.loads(result.stdout)
     assert (told["overlap"], told["batch_size"]) == (5, 2)
+    assert (told["ensemble"], told["consistency"]) == (4, "average")
     assert read_volume(target).stored_dtype == np.float32
 
 
