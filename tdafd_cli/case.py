@@ -53,7 +53,7 @@ class Case:
     @property
     def zero(self) -> float | None:
         """What an intensity of zero became in ``low``, if no intensity is negative."""
-        return float(normalise(np.zeros(1), self.span)[0]) if self.low_is_positive else None
+        return self.span.zero if self.low_is_positive else None
 
     def intensities(self, normalised: torch.Tensor) -> np.ndarray:
         """An estimate on the reference's scale, as `tdafd upscale` would write it."""

@@ -151,8 +151,8 @@ def upscale(
     consistency: Annotated[
         Consistency,
         typer.Option(
-            help="Let the result, degraded so, give the input again; auto: kspace, where the "
-            "input is k-space truncated beyond doubt."
+            help="Let the result, degraded so, give the input again; auto: go most of the way to "
+            "kspace where that explains the input far better than blur or thick slices."
         ),
     ] = Consistency.AUTO,
     dtype: Annotated[

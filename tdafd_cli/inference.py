@@ -134,7 +134,7 @@ def _upscaled(
     limits = intensity_range(volume.data)
     low = torch.from_numpy(normalise(volume.data, limits))
     positive = bool(volume.data.min() >= 0)
-    zero = float(normalise(np.zeros(1, np.float32), limits)[0]) if positive else None
+    zero = limits.zero if positive else None
     high, execution = predict_volume(weights.network(), low, settings, progress, zero)
     data = _denormalised(high.numpy(), limits, volume.data.dtype)
     if positive:

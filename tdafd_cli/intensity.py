@@ -21,6 +21,11 @@ class IntensityRange:
         """Intensity per network unit: ``high - low``, or 1 where these coincide."""
         return self.high - self.low or 1.0
 
+    @property
+    def zero(self) -> float:
+        """What `normalise` makes of an intensity of zero."""
+        return -self.low / self.width
+
 
 def intensity_range(data: np.ndarray) -> IntensityRange:
     """Range of the intensities in ``data``, without its rare extremes.

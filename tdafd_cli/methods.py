@@ -20,7 +20,8 @@ from tdafd_cli.errors import MethodError, VolumeError
 from tdafd_cli.hardware import threads_limited
 from tdafd_cli.interpolation import interpolate
 from tdafd_cli.model import TDAFD
-from tdafd_cli.prediction import InferenceSettings, predict_volume
+from tdafd_cli.prediction import InferenceSettings
+from tdafd_cli.validation import estimated
 from tdafd_cli.volume import read_volume, write_volume
 from tdafd_cli.weights import Weights
 
@@ -74,11 +75,7 @@ def trained(weights: Weights, settings: InferenceSettings, *, patch: int) -> Met
         "patch": edge * config.scale,
         "config": config.to_dict(),
     }
-    network = weights.network()
-
-    def estimate(case: Case) -> np.ndarray:
-        return case.intensities(predict_volume(network, case.low, settings, zero=case.zero)[0])
-
+    estimate = partial(estimated, weights.network(), settings=settings)
     return Method(weights.name, "network", estimate, about)
 
 
