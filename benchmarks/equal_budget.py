@@ -222,7 +222,8 @@ def main(
     _check_results(output, settings)
     wanted = [name for name in names if not (output / f"{name}.json").exists()]
     with threads_limited(threads), freed_memory_kept():
-        volumes = load_volumes(data, config.dataset.sources) if wanted else []
+        smallest = config.dataset.patch * scale
+        volumes = load_volumes(data, config.dataset.sources, smallest) if wanted else []
         cases = [
             degraded(reference(path.name, read_volume(path), scale), kind)
             for path in (paths if wanted else [])

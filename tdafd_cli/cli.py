@@ -17,7 +17,18 @@ from tdafd_cli import __version__, commands_weights
 from tdafd_cli.commands_benchmark import benchmark
 from tdafd_cli.commands_train import train
 from tdafd_cli.commands_weights import download_bar
-from tdafd_cli.options import DEFAULT_SCALE, AsJson, Device, Precision, Quiet, Threads
+from tdafd_cli.options import (
+    DEFAULT_SCALE,
+    AsJson,
+    Consistency,
+    ConsistencyName,
+    Device,
+    Ensemble,
+    PassesName,
+    Precision,
+    Quiet,
+    Threads,
+)
 from tdafd_cli.reporting import progress_bar, times, user_errors
 
 app = typer.Typer(
@@ -41,31 +52,6 @@ class OutputDtype(str, Enum):
     UINT32 = "uint32"
     FLOAT32 = "float32"
     FLOAT64 = "float64"
-
-
-class Ensemble(str, Enum):
-    """Values of ``--ensemble``."""
-
-    AUTO = "auto"
-    ONE = "1"
-    TWO = "2"
-    FOUR = "4"
-    EIGHT = "8"
-
-    @property
-    def passes(self) -> int | str:
-        """The number, or "auto"."""
-        return self.value if self is Ensemble.AUTO else int(self.value)
-
-
-class Consistency(str, Enum):
-    """Values of ``--consistency``."""
-
-    AUTO = "auto"
-    NONE = "none"
-    KSPACE = "kspace"
-    GAUSSIAN = "gaussian"
-    AVERAGE = "average"
 
 
 def main() -> None:
@@ -142,19 +128,8 @@ def upscale(
     ] = 48,
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Tiles per pass.")] = 1,
     threads: Threads = None,
-    ensemble: Annotated[
-        Ensemble,
-        typer.Option(
-            help="Passes over mirror images, whose mean is taken; auto: 2 at x2, 8 at x3 and x4."
-        ),
-    ] = Ensemble.AUTO,
-    consistency: Annotated[
-        Consistency,
-        typer.Option(
-            help="Let the result, degraded so, give the input again; auto: go most of the way to "
-            "kspace where that explains the input far better than blur or thick slices."
-        ),
-    ] = Consistency.AUTO,
+    ensemble: Ensemble = PassesName.AUTO,
+    consistency: Consistency = ConsistencyName.AUTO,
     dtype: Annotated[
         OutputDtype, typer.Option(help="Type of the stored numbers.")
     ] = OutputDtype.INPUT,

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tdafd_cli.options import DEFAULT_SCALE, Device, Precision, Quiet, Threads
+from tdafd_cli.options import (
+    DEFAULT_SCALE,
+    Consistency,
+    ConsistencyName,
+    Device,
+    Ensemble,
+    PassesName,
+    Precision,
+    Quiet,
+    Threads,
+)
 from tdafd_cli.reporting import user_errors
 
 if TYPE_CHECKING:
@@ -112,6 +122,8 @@ def benchmark(
             min=64, help="Edge of a tile in low voxels; fixed, so that runs agree exactly."
         ),
     ] = 128,
+    ensemble: Ensemble = PassesName.AUTO,
+    consistency: Consistency = ConsistencyName.AUTO,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -131,7 +143,14 @@ def benchmark(
 
         place = choose_device(device)
         dtype = precision_name(choose_precision(precision.value, place))
-        settings = InferenceSettings(str(place), dtype, tile, threads=threads)
+        settings = InferenceSettings(
+            str(place),
+            dtype,
+            tile,
+            threads=threads,
+            ensemble=ensemble.passes,
+            consistency=consistency.value,
+        )
         volumes = find_volumes(places)
         scales = (scale,) if scale else (DEFAULT_SCALE,) if volumes else SCALES
         methods: list[Method] = []

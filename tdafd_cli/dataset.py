@@ -134,13 +134,22 @@ def volume_paths(folder: Path) -> list[Path]:
     return paths
 
 
-def load_volumes(folder: Path, sources: Sequence[Source]) -> list[TrainingVolume]:
+def load_volumes(
+    folder: Path, sources: Sequence[Source], smallest: int = 1
+) -> list[TrainingVolume]:
     """Read every volume that a source names; the first source that matches a file has it.
+
+    Parameters
+    ----------
+    folder : Path
+    sources : sequence of Source
+    smallest : int
+        Voxels that every axis must have: the edge of a high patch.
 
     Raises
     ------
     DataError
-        If the folder holds no volume, or a source matches none.
+        If the folder holds no volume, a source matches none, or a volume is too small.
     VolumeError
         If a volume cannot be read.
     """
@@ -152,12 +161,17 @@ def load_volumes(folder: Path, sources: Sequence[Source]) -> list[TrainingVolume
         if not chosen:
             raise DataError(f"{folder}: no volume matches the source pattern {source.pattern!r}")
         remaining = [path for path in remaining if path not in matching]
-        volumes.extend(_load(path, source) for path in chosen)
+        volumes.extend(_load(path, source, smallest) for path in chosen)
     return volumes
 
 
-def _load(path: Path, source: Source) -> TrainingVolume:
+def _load(path: Path, source: Source, smallest: int) -> TrainingVolume:
     volume = read_volume(path)
+    if min(volume.shape) < smallest:
+        raise DataError(
+            f"{path}: shape {volume.shape} is smaller than a patch, which takes {smallest} voxels "
+            "along each axis; leave it out or make patches smaller"
+        )
     data = normalise(volume.data, intensity_range(volume.data))
     sizes = tuple(float(size) for size in volume.voxel_size)
     return TrainingVolume(torch.from_numpy(data), sizes, source.weight, source.sizes_mm)
@@ -267,11 +281,6 @@ def cut_patch(
     All are turned alike.
     """
     patch, shape = settings.patch, np.array(pair.low.shape)
-    if (shape < patch).any():
-        raise DataError(
-            f"a low volume of {tuple(pair.low.shape)} voxels is smaller than a patch of {patch}; "
-            "leave small volumes out or make patches smaller"
-        )
     start = rng.integers(0, shape - patch + 1)
     if len(pair.centres) and rng.random() < settings.foreground:
         centre = pair.centres[rng.integers(len(pair.centres))].numpy()

@@ -67,11 +67,13 @@ def trained(weights: Weights, settings: InferenceSettings, *, patch: int) -> Met
     config = weights.config
     edge = low_edge(patch, config.scale, config.grid)
     cost = complexity(partial(TDAFD, config), (edge,) * 3)
+    count = passes(settings.ensemble, config.scale)
     about = {
         "sha256": weights.sha256,
         "parameters": cost.parameters,
-        "flops": cost.flops * passes(settings.ensemble, config.scale),
-        "passes": passes(settings.ensemble, config.scale),
+        "flops": cost.flops * count,
+        "passes": count,
+        "consistency": settings.consistency,
         "patch": edge * config.scale,
         "config": config.to_dict(),
     }

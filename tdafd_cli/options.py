@@ -19,6 +19,31 @@ class Precision(str, Enum):
     FP16 = "fp16"
 
 
+class PassesName(str, Enum):
+    """Values of ``--ensemble``."""
+
+    AUTO = "auto"
+    ONE = "1"
+    TWO = "2"
+    FOUR = "4"
+    EIGHT = "8"
+
+    @property
+    def passes(self) -> int | str:
+        """The number, or "auto"."""
+        return self.value if self is PassesName.AUTO else int(self.value)
+
+
+class ConsistencyName(str, Enum):
+    """Values of ``--consistency``."""
+
+    AUTO = "auto"
+    NONE = "none"
+    KSPACE = "kspace"
+    GAUSSIAN = "gaussian"
+    AVERAGE = "average"
+
+
 def check_device(name: str) -> str:
     """Refuse what names no device as a usage error."""
     if not DEVICE.fullmatch(name):
@@ -32,6 +57,19 @@ Device = Annotated[
         metavar="auto|cpu|cuda[:N]|mps",
         callback=check_device,
         help="Where to compute; auto takes an NVIDIA GPU if there is one.",
+    ),
+]
+Ensemble = Annotated[
+    PassesName,
+    typer.Option(
+        help="Passes over mirror images, whose mean is taken; auto: 2 at x2, 8 at x3 and x4."
+    ),
+]
+Consistency = Annotated[
+    ConsistencyName,
+    typer.Option(
+        help="Let the result, degraded so, give the input again; auto: go most of the way to "
+        "kspace where that explains the input far better than blur or thick slices."
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. (default: all cores)")]

@@ -83,7 +83,8 @@ def train_folder(
         dtype = torch.float32
     _check_output(output, resume)
     with distribution.process_group(place), threads_limited(threads), freed_memory_kept():
-        volumes = load_volumes(data, config.dataset.sources)
+        smallest = config.dataset.patch * config.network.scale
+        volumes = load_volumes(data, config.dataset.sources, smallest)
         cases = _cases(validation, data, config)
         state = load_state(output, config, place) if resume else new_state(config, place)
         if init is not None and not resume:

@@ -244,6 +244,23 @@ def assert_self_contained(html: str) -> None:
     assert "<svg" in html
 
 
+def test_passes_and_consistency_are_as_asked(folder, tiny_weights, tmp_path):
+    target = tmp_path / "out.json"
+    arguments = ["--data", folder, "--weights", tiny_weights, "--degradation", "kspace"]
+    psnr, networks = [], []
+    for asked in (("4", "none"), ("1", "none"), ("1", "kspace")):
+        options = ("--ensemble", asked[0], "--consistency", asked[1], "--json", target)
+        result = invoke(*arguments, *options, "--overwrite", "--quiet", *FAST)
+        assert result.exit_code == 0, result.stderr
+        found = json.loads(target.read_text())
+        (network,) = (method for method in found["methods"] if method["kind"] == "network")
+        assert (str(network["passes"]), network["consistency"]) == asked
+        networks.append(network)
+        psnr.append(next(row["psnr"] for row in found["rows"] if row["method"] == "tiny"))
+    assert networks[0]["flops"] == 4 * networks[1]["flops"]
+    assert len(set(psnr)) == 3
+
+
 def test_a_second_run_scores_the_same(folder, tiny_weights, tmp_path):
     scores = []
     for name in ("first", "second"):

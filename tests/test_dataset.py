@@ -148,7 +148,9 @@ def test_missing_data_are_told(tmp_path):
         load_volumes(tmp_path, (Source("b/*"),))
 
 
-def test_volumes_smaller_than_a_patch_are_told():
-    pair = make_pair(volumes(1, (20, 40, 40)), PLAIN, 2, 0, 0)
-    with pytest.raises(DataError, match="smaller than a patch of 16"):
-        cut_patch(pair, PLAIN, 2, np.random.default_rng(0))
+def test_a_volume_smaller_than_a_patch_is_named(tmp_path):
+    save(tmp_path / "large.nii", (40, 36, 32))
+    save(tmp_path / "small.nii", (40, 36, 31))
+    with pytest.raises(DataError, match=r"small\.nii: shape \(40, 36, 31\) .* takes 32 voxels"):
+        load_volumes(tmp_path, (Source(),), 32)
+    assert len(load_volumes(tmp_path, (Source(),), 31)) == 2
