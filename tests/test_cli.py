@@ -16,11 +16,12 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import tdafd_cli
-from tdafd_cli.cli import Consistency, Ensemble, OutputDtype, Precision, app, upscale
+from tdafd_cli.cli import OutputDtype, app, upscale
 from tdafd_cli.consistency import CONSISTENCIES
 from tdafd_cli.ensemble import PASSES
 from tdafd_cli.hardware import PRECISIONS
 from tdafd_cli.model import TDAFD
+from tdafd_cli.options import ConsistencyName, PassesName, Precision
 from tdafd_cli.prediction import InferenceSettings
 from tdafd_cli.volume import OUTPUT_DTYPES, read_volume
 from tdafd_cli.weights import save_weights
@@ -262,8 +263,8 @@ def test_missing_input_is_a_usage_error(tmp_path):
 def test_choices_are_those_of_the_library():
     assert [choice.value for choice in Precision] == ["auto", *PRECISIONS]
     assert [choice.value for choice in OutputDtype] == list(OUTPUT_DTYPES)
-    assert [choice.value for choice in Consistency] == list(CONSISTENCIES)
-    assert [choice.passes for choice in Ensemble] == ["auto", *PASSES]
+    assert [choice.value for choice in ConsistencyName] == list(CONSISTENCIES)
+    assert [choice.passes for choice in PassesName] == ["auto", *PASSES]
 
 
 def test_defaults_are_those_of_the_library():
