@@ -151,6 +151,10 @@ class _Job:
     def passes(self) -> int:
         return passes(self.settings.ensemble, self.config.scale)
 
+    @property
+    def result_bytes(self) -> int:
+        return self.low.nbytes * self.config.scale**3
+
 
 def predict_volume(
     network: TDAFD,
@@ -289,7 +293,7 @@ def _predict_within_memory(job: _Job, progress: Progress | None) -> tuple[Tensor
 def _room(job: _Job) -> tuple[torch.device, int]:
     """Device that holds the volume and its result, and bytes that are left for tiles."""
     free = free_memory(job.device)
-    result = job.low.nbytes * job.config.scale**3
+    result = job.result_bytes
     cpu = torch.device("cpu")
     if job.device.type == "cpu":
         return cpu, free - result - _memory_afterwards(job)
@@ -330,7 +334,7 @@ def _check_memory(job: _Job) -> None:
     """Refuse what can never fit, before anything is computed."""
     _, budget = _room(job)
     _check_budget(job, _execution(job, _tile_edge(job, budget), ()).tile, budget)
-    needed = job.low.nbytes * job.config.scale**3 + _memory_afterwards(job)
+    needed = job.result_bytes + _memory_afterwards(job)
     free = free_memory(torch.device("cpu"))
     if needed > free:
         raise MemoryLimitError(
