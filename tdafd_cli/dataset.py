@@ -184,9 +184,9 @@ def make_pair(
     rng = np.random.default_rng((seed, 1, index))
     weights = np.array([volume.weight for volume in volumes])
     volume = volumes[rng.choice(len(volumes), p=weights / weights.sum())]
-    high = divisible(
-        sharpened(volume, float(rng.choice(volume.sizes_mm)), settings.patch * scale), scale
-    )
+    minimum = settings.patch * scale
+    high = sharpened(volume, float(rng.choice(volume.sizes_mm)), minimum)
+    high = divisible(at_random_phase(high, scale, minimum, rng), scale)
     high = random_contrast(high, rng, settings.contrast)
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     low = degrade(high, scale, random_degradation(rng, settings.degradation), generator)
@@ -211,6 +211,18 @@ def sharpened(volume: TrainingVolume, size_mm: float, minimum: int) -> torch.Ten
         return volume.data
     matrices = [fourier_matrix(n, m) for n, m in zip(volume.data.shape, targets, strict=True)]
     return apply_matrices(volume.data, matrices).abs()
+
+
+def at_random_phase(
+    volume: torch.Tensor, scale: int, minimum: int, rng: np.random.Generator
+) -> torch.Tensor:
+    """The volume from one of its first ``scale`` voxels on along each axis.
+
+    So low voxels fall on the same anatomy in ``scale**3`` ways, where else a long training would
+    see one of them hundreds of times. No axis gets fewer than ``minimum`` voxels.
+    """
+    i, j, k = (int(rng.integers(min(scale, n - minimum + 1))) for n in volume.shape)
+    return volume[i:, j:, k:]
 
 
 def pairs_from(

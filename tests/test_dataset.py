@@ -12,6 +12,7 @@ from tdafd_cli.dataset import (
     Pair,
     Source,
     TrainingVolume,
+    at_random_phase,
     batches,
     cut_patch,
     load_volumes,
@@ -66,7 +67,7 @@ def test_low_and_high_patches_show_the_same_place():
 
 def test_a_pair_tells_the_fall_off_of_its_whole_low_volume():
     pair = make_pair(volumes(), PLAIN, 2, 0, 0)
-    assert pair.low.shape == (24, 25, 22)
+    assert all(21 < size < 26 for size in pair.low.shape)
     assert torch.equal(pair.falloff, spectral_falloff(pair.low[None, None])[0])
 
 
@@ -119,6 +120,23 @@ def test_patches_prefer_tissue():
         bool(cut_patch(pair, replace(PLAIN, foreground=1.0), 2, rng)[0].any()) for _ in range(30)
     ]
     assert all(with_tissue)
+
+
+def test_low_voxels_fall_on_the_anatomy_in_every_way_there_is():
+    volume = torch.arange(48 * 50 * 44.0).reshape(48, 50, 44)
+    rng = np.random.default_rng(0)
+    shifted = [at_random_phase(volume, 3, 16, rng) for _ in range(300)]
+    assert len({float(part[0, 0, 0]) for part in shifted}) == 27
+    assert {part.shape[0] for part in shifted} == {46, 47, 48}
+    assert all(torch.equal(part[-1, -1], volume[-1, -1, -part.shape[2] :]) for part in shifted)
+
+
+def test_a_volume_as_small_as_a_patch_is_not_made_smaller():
+    volume = torch.rand((48, 49, 52))
+    shapes = [at_random_phase(volume, 3, 48, np.random.default_rng(s)).shape for s in range(20)]
+    assert {shape[0] for shape in shapes} == {48}
+    assert {shape[1] for shape in shapes} == {48, 49}
+    assert min(shape[2] for shape in shapes) == 50
 
 
 def test_sharpening_crops_to_the_size_asked_for():
