@@ -75,6 +75,9 @@ class DatasetSettings:
     contrast : ContrastSettings
     workers : int
         Threads that prepare pairs ahead; 0 prepares them between steps.
+    crop_probability : float
+        Share of pairs whose volume is first cropped to a box: slabs and small fields of view, whose
+        spectra are noisier.
     """
 
     patch: int = 32
@@ -86,6 +89,7 @@ class DatasetSettings:
     degradation: MixtureSettings = field(default_factory=MixtureSettings)
     contrast: ContrastSettings = field(default_factory=ContrastSettings)
     workers: int = 0
+    crop_probability: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -186,6 +190,8 @@ def make_pair(
     volume = volumes[rng.choice(len(volumes), p=weights / weights.sum())]
     minimum = settings.patch * scale
     high = sharpened(volume, float(rng.choice(volume.sizes_mm)), minimum)
+    if settings.crop_probability > 0 and rng.random() < settings.crop_probability:
+        high = random_box(high, minimum, rng)
     high = divisible(at_random_phase(high, scale, minimum, rng), scale)
     high = random_contrast(high, rng, settings.contrast)
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -211,6 +217,20 @@ def sharpened(volume: TrainingVolume, size_mm: float, minimum: int) -> torch.Ten
         return volume.data
     matrices = [fourier_matrix(n, m) for n, m in zip(volume.data.shape, targets, strict=True)]
     return apply_matrices(volume.data, matrices).abs()
+
+
+def random_box(volume: torch.Tensor, minimum: int, rng: np.random.Generator) -> torch.Tensor:
+    """A box of the volume, of ``minimum`` voxels to all along each axis, off the outermost air.
+
+    Of what it leaves out, at least a quarter lies on either side.
+    """
+    sizes = [int(rng.integers(min(minimum, n), n + 1)) for n in volume.shape]
+    starts = [
+        round((n - size) * rng.uniform(0.25, 0.75))
+        for n, size in zip(volume.shape, sizes, strict=True)
+    ]
+    i, j, k = (slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
+    return volume[i, j, k]
 
 
 def at_random_phase(

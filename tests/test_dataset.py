@@ -17,6 +17,7 @@ from tdafd_cli.dataset import (
     cut_patch,
     load_volumes,
     make_pair,
+    random_box,
     sharpened,
     volume_paths,
 )
@@ -137,6 +138,38 @@ def test_a_volume_as_small_as_a_patch_is_not_made_smaller():
     assert {shape[0] for shape in shapes} == {48}
     assert {shape[1] for shape in shapes} == {48, 49}
     assert min(shape[2] for shape in shapes) == 50
+
+
+def test_boxes_are_of_every_size_and_off_the_outermost_voxels():
+    volume = torch.arange(40 * 30 * 20.0).reshape(40, 30, 20)
+    rng = np.random.default_rng(0)
+    boxes = [random_box(volume, 16, rng) for _ in range(300)]
+    assert {box.shape[0] for box in boxes} == set(range(16, 41))
+    assert {box.shape[2] for box in boxes} == set(range(16, 21))
+    places = [tuple(int(v) for v in torch.argwhere(volume == box[0, 0, 0])[0]) for box in boxes]
+    for box, place in zip(boxes, places, strict=True):
+        i, j, k = (slice(a, a + size) for a, size in zip(place, box.shape, strict=True))
+        assert torch.equal(box, volume[i, j, k])
+    assert {place[0] for place, box in zip(places, boxes, strict=True) if len(box) == 16} <= set(
+        range(6, 19)
+    )
+
+
+def test_a_volume_smaller_than_the_smallest_box_is_left_whole():
+    volume = torch.rand((12, 16, 20))
+    shapes = {tuple(random_box(volume, 16, np.random.default_rng(s)).shape) for s in range(50)}
+    assert {shape[:2] for shape in shapes} == {(12, 16)}
+
+
+def test_pairs_are_cropped_as_often_as_asked_for():
+    shapes = [
+        tuple(make_pair(volumes(1), replace(PLAIN, crop_probability=share), 2, 0, index).high.shape)
+        for share in (0.0, 0.5)
+        for index in range(40)
+    ]
+    small = [max(a - b for a, b in zip((48, 50, 44), shape, strict=True)) > 2 for shape in shapes]
+    assert not any(small[:40])
+    assert 10 <= sum(small[40:]) <= 30
 
 
 def test_sharpening_crops_to_the_size_asked_for():
