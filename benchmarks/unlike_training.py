@@ -10,6 +10,7 @@ Give validation volumes: what this shows may guide the training.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated
@@ -22,9 +23,8 @@ from tdafd_cli.case import degraded, reference
 from tdafd_cli.dataset import volume_paths
 from tdafd_cli.degradation import BENCHMARK_DEGRADATIONS
 from tdafd_cli.intensity import intensity_range, normalise
-from tdafd_cli.interpolation import BASELINES, interpolate
-from tdafd_cli.metrics import score
-from tdafd_cli.prediction import InferenceSettings, predict_volume
+from tdafd_cli.prediction import InferenceSettings
+from tdafd_cli.validation import estimated, mean_gains, validation_rows, with_baseline
 from tdafd_cli.volume import Volume, read_volume, regridded
 from tdafd_cli.weights import load_weights
 
@@ -69,27 +69,22 @@ def main(
     """Print the mean gain in foreground PSNR of each file of weights on each kind of volume."""
     torch.set_num_threads(threads)
     loaded = [load_weights(path) for path in weights]
-    scale = loaded[0].scale
+    scale, networks = loaded[0].scale, [each.network() for each in loaded]
     settings = InferenceSettings("cpu", "bf16", threads=threads, ensemble=1, consistency="none")
     paths = volume_paths(volumes)
     for kind, contrast, edge in kinds(scale):
+        cases = []
+        for path in paths:
+            volume = middle(remapped(read_volume(path), contrast), edge)
+            judged = reference(path.name, volume, scale)
+            cases += [with_baseline(degraded(judged, name)) for name in BENCHMARK_DEGRADATIONS]
+        gains = [
+            mean_gains(validation_rows(cases, partial(estimated, network, settings=settings)))
+            for network in networks
+        ]
         for degradation in BENCHMARK_DEGRADATIONS:
-            gains = np.zeros(len(loaded))
-            for path in paths:
-                volume = middle(remapped(read_volume(path), contrast), edge)
-                case = degraded(reference(path.name, volume, scale), degradation)
-                high, mask = case.reference.high.numpy(), case.reference.mask
-                best = max(
-                    score(
-                        high, case.intensities(interpolate(case.low, scale, method)), mask
-                    ).psnr_foreground
-                    for method in BASELINES
-                )
-                for number, each in enumerate(loaded):
-                    estimate = predict_volume(each.network(), case.low, settings)[0]
-                    gained = score(high, case.intensities(estimate), mask).psnr_foreground - best
-                    gains[number] += gained / len(paths)
-            print(f"x{scale} | {kind} | {degradation} | {' '.join(f'{g:+.2f}' for g in gains)}")
+            told = " ".join(f"{each[degradation]:+.2f}" for each in gains)
+            print(f"x{scale} | {kind} | {degradation} | {told}", flush=True)
 
 
 if __name__ == "__main__":

@@ -190,6 +190,7 @@ def make_pair(
     volume = volumes[rng.choice(len(volumes), p=weights / weights.sum())]
     minimum = settings.patch * scale
     high = sharpened(volume, float(rng.choice(volume.sizes_mm)), minimum)
+    # Without crops nothing is drawn, so that recipes without them see the patches they always saw.
     if settings.crop_probability > 0 and rng.random() < settings.crop_probability:
         high = random_box(high, minimum, rng)
     high = divisible(at_random_phase(high, scale, minimum, rng), scale)

@@ -38,10 +38,11 @@ def validation_cases(
         judged = reference(path.name, read_volume(path), scale)
         for kind in BENCHMARK_DEGRADATIONS:
             if next(numbers) % processes == rank:
-                yield _with_baseline(degraded(judged, kind))
+                yield with_baseline(degraded(judged, kind))
 
 
-def _with_baseline(case: Case) -> ValidationCase:
+def with_baseline(case: Case) -> ValidationCase:
+    """Score every baseline on a case and keep the best in foreground PSNR."""
     high, low = case.reference.high.numpy(), case.low_intensities()
     scores = {
         method: score(high, interpolate(low, case.scale, method).numpy(), case.reference.mask)
