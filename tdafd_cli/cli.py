@@ -13,11 +13,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from tdafd_cli import __version__, commands_weights
-from tdafd_cli.commands_benchmark import benchmark
-from tdafd_cli.commands_train import train
-from tdafd_cli.commands_weights import download_bar
-from tdafd_cli.options import (
+from tdafd_cli import __version__
+from tdafd_cli.commands.benchmark import benchmark
+from tdafd_cli.commands.options import (
     DEFAULT_SCALE,
     AsJson,
     Consistency,
@@ -29,7 +27,10 @@ from tdafd_cli.options import (
     Quiet,
     Threads,
 )
-from tdafd_cli.reporting import progress_bar, times, user_errors
+from tdafd_cli.commands.terminal import progress_bar, times, user_errors
+from tdafd_cli.commands.train import train
+from tdafd_cli.commands.weights import app as weights_app
+from tdafd_cli.commands.weights import download_bar
 
 app = typer.Typer(
     name="tdafd",
@@ -154,15 +155,15 @@ def upscale(
         )
     with user_errors():
         from tdafd_cli.output import check_writable
-        from tdafd_cli.volume import check_target
+        from tdafd_cli.volumes.volume import check_target
 
         check_target(target, overwrite, source=source)  # before torch takes its seconds
         if preview is not None:
             check_writable(preview, overwrite)
 
-        from tdafd_cli.inference import upscale_file
-        from tdafd_cli.prediction import InferenceSettings
-        from tdafd_cli.weights import default_name, load_weights
+        from tdafd_cli.inference.prediction import InferenceSettings
+        from tdafd_cli.inference.upscaling import upscale_file
+        from tdafd_cli.weights.store import default_name, load_weights
 
         name = weights or default_name(scale or DEFAULT_SCALE)
         with download_bar(name, shown=not quiet) as progress:
@@ -187,8 +188,8 @@ def upscale(
                 progress=progress,
             )
         if preview is not None:
-            from tdafd_cli.preview import write_preview
-            from tdafd_cli.volume import read_volume
+            from tdafd_cli.pictures.preview import write_preview
+            from tdafd_cli.volumes.volume import read_volume
 
             low, high = read_volume(source), read_volume(target)
             write_preview(preview, low, high, name=report.weights, overwrite=overwrite)
@@ -198,7 +199,7 @@ def upscale(
 
 app.command()(train)
 app.command()(benchmark)
-app.add_typer(commands_weights.app, name="weights")
+app.add_typer(weights_app, name="weights")
 
 
 def _report(summary: dict[str, Any], *, quiet: bool, as_json: bool) -> None:

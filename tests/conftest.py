@@ -13,8 +13,8 @@ from mirror_site import make_site, mirror_server, site  # noqa: F401 (fixtures)
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 
-from tdafd_cli.model import TDAFD, TDAFDConfig
-from tdafd_cli.weights import save_weights
+from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
+from tdafd_cli.weights.store import save_weights
 
 MakeNifti = Callable[..., Path]
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import tomli_w
 
-from tdafd_cli.registry import Entry, read_registry
+from tdafd_cli.weights.registry import Entry, read_registry
 
 
 class MirrorServer(ThreadingHTTPServer):

@@ -17,14 +17,14 @@ from typer.testing import CliRunner, Result
 
 import tdafd_cli
 from tdafd_cli.cli import OutputDtype, app, upscale
-from tdafd_cli.consistency import CONSISTENCIES
-from tdafd_cli.ensemble import PASSES
-from tdafd_cli.hardware import PRECISIONS
-from tdafd_cli.model import TDAFD
-from tdafd_cli.options import ConsistencyName, PassesName, Precision
-from tdafd_cli.prediction import InferenceSettings
-from tdafd_cli.volume import OUTPUT_DTYPES, read_volume
-from tdafd_cli.weights import save_weights
+from tdafd_cli.commands.options import ConsistencyName, PassesName, Precision
+from tdafd_cli.inference.ensemble import PASSES
+from tdafd_cli.inference.prediction import InferenceSettings
+from tdafd_cli.machine.hardware import PRECISIONS
+from tdafd_cli.networks.tdafd import TDAFD
+from tdafd_cli.sampling.consistency import CONSISTENCIES
+from tdafd_cli.volumes.volume import OUTPUT_DTYPES, read_volume
+from tdafd_cli.weights.store import save_weights
 
 REPOSITORY = Path(tdafd_cli.__file__).parent.parent
 FAST = ("--device", "cpu", "--precision", "fp32")

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from tdafd_cli.case import degraded, reference
-from tdafd_cli.degradation import BENCHMARK_DEGRADATIONS
-from tdafd_cli.intensity import intensity_range, normalise
-from tdafd_cli.prediction import InferenceSettings, predict_volume
-from tdafd_cli.validation import estimated, validation_cases, validation_rows
-from tdafd_cli.volume import read_volume
-from tdafd_cli.weights import bundled_names, load_weights
+from tdafd_cli.evaluation.case import degraded, reference
+from tdafd_cli.evaluation.validation import estimated, validation_cases, validation_rows
+from tdafd_cli.inference.prediction import InferenceSettings, predict_volume
+from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
+from tdafd_cli.volumes.intensity import intensity_range, normalise
+from tdafd_cli.volumes.volume import read_volume
+from tdafd_cli.weights.store import bundled_names, load_weights
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "head_2mm.nii.gz"
 NAMES = bundled_names()

@@ -1,0 +1,122 @@
+"""Slices of a benchmark's volumes, of what methods made of them, and of the errors."""
+
+import base64
+import io
+from dataclasses import dataclass, field
+
+import numpy as np
+from nibabel.orientations import apply_orientation, io_orientation
+from PIL import Image
+
+from tdafd_cli.evaluation.case import Case
+from tdafd_cli.volumes.intensity import IntensityRange, intensity_range, normalise
+
+PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
+"""Anatomical planes, and the RAS+ axis across each."""
+
+MOST_VOLUMES = 3  # shown of each degradation: pages beyond some megabytes are slow
+ERROR_SHARE = 0.1  # of the intensity range: an error that gets the full colour
+MARGIN = 0.04  # of the foreground's extent, kept around it
+REFERENCE, LOW = "reference", "low"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One slice as seen by one method.
+
+    Attributes
+    ----------
+    volume, degradation, plane, method : str
+        The method may be "reference" or "low".
+    image, error : str
+        PNG as data URI; the error of reference and low is empty.
+    aspect : float
+        Width over height, in millimetres.
+    """
+
+    volume: str
+    degradation: str
+    plane: str
+    method: str
+    image: str
+    error: str
+    aspect: float
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Panels that fill while a benchmark runs."""
+
+    panels: list[Panel] = field(default_factory=list)
+
+    def add(self, case: Case, method: str, estimate: np.ndarray) -> None:
+        """Keep an estimate's slices, with reference and low before a case's first."""
+        name, kind = case.reference.name, case.degradation
+        shown = dict.fromkeys(panel.volume for panel in self.panels if panel.degradation == kind)
+        if name not in shown:
+            if len(shown) >= MOST_VOLUMES:
+                return
+            self.panels.extend(_panels(case, REFERENCE, case.reference.high.numpy()))
+            low = case.low_intensities().numpy()
+            for axis in range(3):
+                low = low.repeat(case.scale, axis)
+            self.panels.extend(_panels(case, LOW, low))
+        self.panels.extend(_panels(case, method, estimate))
+
+
+def _panels(case: Case, method: str, estimate: np.ndarray) -> list[Panel]:
+    affine = case.reference.volume.affine
+    turn = io_orientation(affine)
+    reference = case.reference.high.numpy()
+    window = intensity_range(reference)
+    mask = apply_orientation(case.reference.mask, turn)
+    inside = np.argwhere(mask)
+    lowest, highest = inside.min(axis=0), inside.max(axis=0) + 1
+    margin = np.ceil(MARGIN * (highest - lowest)).astype(int)
+    box = [
+        slice(int(max(0, a)), int(b))
+        for a, b in zip(lowest - margin, highest + margin, strict=True)
+    ]
+    middle = inside.mean(axis=0).astype(int).tolist()
+    sizes = np.array(case.reference.volume.voxel_size)[np.argsort(turn[:, 0])]
+    panels = []
+    for plane, across in PLANES.items():
+        index = tuple(middle[axis] if axis == across else box[axis] for axis in range(3))
+        seen = apply_orientation(estimate, turn)[index]
+        true = apply_orientation(reference, turn)[index]
+        width, height = np.delete(sizes, across) * seen.shape
+        plain = method in (REFERENCE, LOW)
+        panels.append(
+            Panel(
+                volume=case.reference.name,
+                degradation=case.degradation,
+                plane=plane,
+                method=method,
+                image=_png(_grey(seen, window)),
+                error="" if plain else _png(_coloured((seen - true) / window.width)),
+                aspect=round(float(width / height), 4),
+            )
+        )
+    return panels
+
+
+def _grey(plane: np.ndarray, window: IntensityRange) -> np.ndarray:
+    shade = np.clip(normalise(plane, window), 0, 1)
+    return np.asarray(np.rint(255 * shade), np.uint8)
+
+
+def _coloured(error: np.ndarray) -> np.ndarray:
+    """Black where there is none, red where too bright, blue where too dark; white beyond."""
+    share = np.clip(error / ERROR_SHARE, -1, 1)
+    size = np.abs(share)[..., None]
+    ends = np.where(share[..., None] > 0, [255, 90, 40], [50, 130, 255])
+    glow = np.clip(2 * size - 1, 0, 1)
+    return np.asarray(np.rint(np.clip(2 * size, 0, 1) * (ends + glow * (255 - ends))), np.uint8)
+
+
+def _png(plane: np.ndarray) -> str:
+    """Picture with the last indices on top and on the left, as radiologists hang RAS+ volumes."""
+    turned = np.ascontiguousarray(np.swapaxes(plane, 0, 1)[::-1, ::-1])
+    file = io.BytesIO()
+    Image.fromarray(turned).save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

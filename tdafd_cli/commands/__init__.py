@@ -1,0 +1,1 @@
+"""Commands of ``tdafd``: each parses, calls one function and prints."""

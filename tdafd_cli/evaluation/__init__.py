@@ -1,0 +1,1 @@
+"""How near an estimate comes to the volume that it stands for."""

@@ -1,0 +1,100 @@
+"""A case: a high-resolution volume, degraded, with all that an estimate of it is judged by."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tdafd_cli.errors import VolumeError
+from tdafd_cli.evaluation.metrics import SSIM_WINDOW
+from tdafd_cli.sampling.degradation import degrade, divisible
+from tdafd_cli.volumes.foreground import foreground_mask
+from tdafd_cli.volumes.intensity import IntensityRange, denormalise, intensity_range, normalise
+from tdafd_cli.volumes.volume import Volume, downscaled_affine, regridded
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A high-resolution volume, cropped to whole low voxels, and its foreground."""
+
+    name: str
+    volume: Volume
+    scale: int
+    high: torch.Tensor
+    mask: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One volume under one degradation.
+
+    Attributes
+    ----------
+    reference : Reference
+    degradation : str
+    low : (I, J, K) tensor
+        Normalised by ``span``.
+    span : IntensityRange
+    low_is_positive : bool
+        Whether an estimate below zero is clipped.
+    """
+
+    reference: Reference
+    degradation: str
+    low: torch.Tensor
+    span: IntensityRange
+    low_is_positive: bool
+
+    @property
+    def scale(self) -> int:
+        """High voxels per low voxel along each axis."""
+        return self.reference.scale
+
+    @property
+    def zero(self) -> float | None:
+        """What an intensity of zero became in ``low``, if no intensity is negative."""
+        return self.span.zero if self.low_is_positive else None
+
+    def intensities(self, normalised: torch.Tensor) -> np.ndarray:
+        """An estimate on the reference's scale, as `tdafd upscale` would write it."""
+        estimate: np.ndarray = denormalise(normalised.numpy(), self.span)
+        return np.maximum(estimate, 0) if self.low_is_positive else estimate
+
+    def low_intensities(self) -> torch.Tensor:
+        """The degraded volume on the reference's scale."""
+        return torch.from_numpy(denormalise(self.low.numpy(), self.span))
+
+    def low_volume(self) -> Volume:
+        """The degraded volume as a file holds it: intensities, and its place in the world."""
+        source = self.reference.volume
+        affine = downscaled_affine(source.affine, self.scale)
+        return regridded(source, self.low_intensities().numpy(), affine)
+
+
+def reference(name: str, volume: Volume, scale: int) -> Reference:
+    """Reference for a scale; ``VolumeError`` if the volume has too few voxels to be judged."""
+    high = divisible(torch.from_numpy(np.asarray(volume.data, np.float32)), scale)
+    least = max(SSIM_WINDOW, 2 * scale)
+    if min(high.shape) < least:
+        size = " x ".join(map(str, volume.shape))
+        raise VolumeError(
+            f"{volume.path or name}: {size} voxels are too few at x{scale}, which needs {least} "
+            "along each axis; leave it out or lower the scale"
+        )
+    if high.min() == high.max():
+        raise VolumeError(f"{volume.path or name}: constant but for its edge; leave it out")
+    return Reference(name, volume, scale, high, foreground_mask(high.numpy()))
+
+
+def degraded(reference: Reference, kind: str) -> Case:
+    """Case of a benchmark degradation."""
+    low = degrade(reference.high, reference.scale, kind)
+    span = intensity_range(low.numpy())
+    return Case(
+        reference=reference,
+        degradation=kind,
+        low=torch.from_numpy(normalise(low.numpy(), span)),
+        span=span,
+        low_is_positive=bool(low.min() >= 0),
+    )

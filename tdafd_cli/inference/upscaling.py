@@ -1,0 +1,150 @@
+"""Upscale volumes and files with trained weights."""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tdafd_cli import __version__
+from tdafd_cli.inference.prediction import Execution, InferenceSettings, predict_volume
+from tdafd_cli.inference.tiling import Progress
+from tdafd_cli.machine.hardware import choose_device, choose_precision, peak_memory
+from tdafd_cli.volumes.intensity import IntensityRange, denormalise, intensity_range, normalise
+from tdafd_cli.volumes.volume import (
+    Volume,
+    check_target,
+    read_volume,
+    regridded,
+    upscaled_affine,
+    write_volume,
+)
+from tdafd_cli.weights.store import Weights
+
+
+@dataclass(frozen=True)
+class UpscaleReport:
+    """What `upscale_file` did: from which file to which, how, and at what cost."""
+
+    source: str
+    target: str
+    scale: int
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    input_voxel_size: tuple[float, ...]
+    output_voxel_size: tuple[float, ...]
+    weights: str
+    weights_sha256: str
+    execution: Execution
+    seconds: dict[str, float]
+    peak_memory_bytes: int
+    version: str = __version__
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values, the execution's among the others."""
+        values = asdict(self)
+        execution = values.pop("execution")
+        return {**values, **execution}
+
+
+def upscale_file(
+    source: Path,
+    target: Path,
+    *,
+    weights: Weights,
+    settings: InferenceSettings | None = None,
+    dtype: str = "input",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> UpscaleReport:
+    """Upscale one file into another, which appears whole or not at all.
+
+    Parameters
+    ----------
+    source, target : Path
+        NIfTI files.
+    weights : Weights
+        Their scale is the scale.
+    settings : InferenceSettings, optional
+    dtype, overwrite
+        As for `write_volume`.
+    progress : callable, optional
+        Called after each tile with the number done and the number of all.
+
+    Raises
+    ------
+    TdafdError
+        In one line, whatever the reason; ``target`` is as it was then.
+    """
+    settings = settings or InferenceSettings()
+    started = time.perf_counter()
+    check_target(target, overwrite, source=source)
+    choose_precision(settings.precision, choose_device(settings.device))  # or fail before reading
+    low = read_volume(source)
+    read = time.perf_counter()
+    high, execution = _upscaled(low, weights, settings, progress)
+    predicted = time.perf_counter()
+    write_volume(target, high, dtype=dtype, overwrite=overwrite)
+    written = time.perf_counter()
+    seconds = {
+        "read": read - started,
+        "network": predicted - read,
+        "write": written - predicted,
+        "total": written - started,
+    }
+    return UpscaleReport(
+        source=str(source),
+        target=str(target),
+        scale=weights.scale,
+        input_shape=low.shape,
+        output_shape=high.shape,
+        input_voxel_size=low.voxel_size,
+        output_voxel_size=high.voxel_size,
+        weights=weights.name,
+        weights_sha256=weights.sha256,
+        execution=execution,
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        peak_memory_bytes=peak_memory(torch.device(execution.device)),
+    )
+
+
+def upscale_volume(
+    volume: Volume,
+    weights: Weights,
+    settings: InferenceSettings | None = None,
+    progress: Progress | None = None,
+) -> Volume:
+    """Upscale a volume over the same field of view, on the intensity scale of the input.
+
+    Where the input has no negative intensities, the result has none either.
+
+    Raises
+    ------
+    DeviceError, MemoryLimitError
+        In one line: the settings ask for what this machine does not have.
+    """
+    return _upscaled(volume, weights, settings or InferenceSettings(), progress)[0]
+
+
+def _upscaled(
+    volume: Volume, weights: Weights, settings: InferenceSettings, progress: Progress | None
+) -> tuple[Volume, Execution]:
+    limits = intensity_range(volume.data)
+    low = torch.from_numpy(normalise(volume.data, limits))
+    positive = bool(volume.data.min() >= 0)
+    zero = limits.zero if positive else None
+    high, execution = predict_volume(weights.network(), low, settings, progress, zero)
+    data = _denormalised(high.numpy(), limits, volume.data.dtype)
+    if positive:
+        np.maximum(data, 0, out=data)
+    return regridded(volume, data, upscaled_affine(volume.affine, weights.scale)), execution
+
+
+def _denormalised(high: np.ndarray, limits: IntensityRange, dtype: np.dtype) -> np.ndarray:
+    """Intensities, plane by plane: in place where the dtype allows, to hold the result once."""
+    data = high if dtype == high.dtype else np.empty(high.shape, dtype)
+    for index, plane in enumerate(high):
+        data[index] = denormalise(plane.astype(dtype, copy=False), limits)
+    return data

@@ -1,0 +1,1 @@
+"""What the computer offers, and what a computation took of it."""

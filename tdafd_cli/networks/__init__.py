@@ -1,0 +1,1 @@
+"""Networks from low to high volumes, TDAFD and published ones, and what they take in numbers."""

@@ -1,0 +1,50 @@
+"""Recipes: the TOML files that say how weights are trained."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import dacite
+import tomli_w
+
+from tdafd_cli.errors import RecipeError
+from tdafd_cli.training.loop import TrainingConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CONVERSIONS = dacite.Config(strict=True, cast=[tuple], type_hooks={float: float})
+
+
+def read_recipe(path: Path) -> TrainingConfig:
+    """Training configuration in a TOML file whose tables mirror :class:`TrainingConfig`.
+
+    Raises
+    ------
+    RecipeError
+        If the file cannot be read, is not TOML, or holds an unknown name or an impossible value.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot read the recipe: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not TOML: {error}") from error
+    try:
+        return config_from(values)
+    except (dacite.DaciteError, ValueError) as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def config_from(values: Mapping[str, Any]) -> TrainingConfig:
+    """Training configuration from nested plain values; what is missing takes its default."""
+    return dacite.from_dict(TrainingConfig, values, CONVERSIONS)
+
+
+def write_recipe(path: Path, config: TrainingConfig) -> None:
+    """Write a configuration, whole, as :func:`read_recipe` reads it."""
+    path.write_text(tomli_w.dumps(asdict(config)), encoding="utf-8")

@@ -1,0 +1,143 @@
+"""Training runs: a folder of volumes in, a folder of weights, checkpoint and logs out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from tdafd_cli.errors import DataError, DeviceError, OutputError
+from tdafd_cli.evaluation.validation import ValidationCase, validation_cases
+from tdafd_cli.machine.hardware import (
+    choose_device,
+    choose_precision,
+    freed_memory_kept,
+    threads_limited,
+)
+from tdafd_cli.training import distribution
+from tdafd_cli.training.dataset import load_volumes
+from tdafd_cli.training.loop import (
+    CHECKPOINT,
+    Progress,
+    TrainingConfig,
+    TrainingState,
+    initialise,
+    load_state,
+    new_state,
+    train,
+)
+from tdafd_cli.training.recipe import write_recipe
+from tdafd_cli.volumes.files import volume_paths
+from tdafd_cli.weights.store import load_weights
+
+RECIPE = "recipe.toml"
+
+
+def train_folder(
+    config: TrainingConfig,
+    data: Path,
+    output: Path,
+    *,
+    validation: Path | None = None,
+    resume: bool = False,
+    init: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    minutes: float = float("inf"),
+    until: int | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> TrainingState:
+    """Train on the volumes in a folder, leaving weights, recipe, checkpoint and logs in another.
+
+    Under torchrun every process calls this alike, and all train as one.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    data, output : Path
+        High-resolution volumes, anywhere below; the run's folder, made if it is not there.
+    validation : Path, optional
+        Folder or file of volumes to validate on; none of them may be among the training volumes.
+    resume : bool
+        Go on from the checkpoint in ``output``.
+    init : str, optional
+        Name or path of weights to start from.
+    device, precision, threads
+        As for `tdafd upscale`; precision fp32 or bf16.
+    minutes : float
+        Stop after this long, with a checkpoint to resume from.
+    until : int, optional
+        Stop after this step, with a checkpoint to resume from.
+    report : callable
+        Told after every step, in the first process only.
+
+    Returns
+    -------
+    TrainingState
+        As the last checkpoint holds it.
+
+    Raises
+    ------
+    TdafdError
+        If data, output, weights or device are not what training needs.
+    """
+    place = _own_device(device)
+    dtype = choose_precision(precision, place)
+    if dtype == torch.float16:
+        if precision != "auto":
+            raise DeviceError("precision fp16: training in it is not supported; use bf16 or fp32")
+        dtype = torch.float32
+    _check_output(output, resume)
+    with distribution.process_group(place), threads_limited(threads), freed_memory_kept():
+        smallest = config.dataset.patch * config.network.scale
+        volumes = load_volumes(data, config.dataset.sources, smallest)
+        cases = _cases(validation, data, config)
+        state = load_state(output, config, place) if resume else new_state(config, place)
+        if init is not None and not resume:
+            initialise(state, load_weights(init))
+        if distribution.rank() == 0:
+            output.mkdir(parents=True, exist_ok=True)
+            write_recipe(output / RECIPE, config)
+        train(
+            state,
+            volumes,
+            cases,
+            output,
+            config=config,
+            device=place,
+            dtype=dtype,
+            report=report if distribution.rank() == 0 else lambda progress: None,
+            stop_after_seconds=60 * minutes,
+            until=until,
+        )
+    return state
+
+
+def _own_device(name: str) -> torch.device:
+    """The device asked for; of several GPUs the one of this process."""
+    local = distribution.local_rank()
+    return choose_device(f"cuda:{local}" if name == "cuda" and local is not None else name)
+
+
+def _check_output(output: Path, resume: bool) -> None:
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output}: exists and is not a folder; choose another name")
+    if (output / CHECKPOINT).exists() and not resume:
+        raise OutputError(f"{output}: holds a run already; add --resume or choose another folder")
+
+
+def _cases(validation: Path | None, data: Path, config: TrainingConfig) -> list[ValidationCase]:
+    """Return the share of the validation cases that falls to this process."""
+    if validation is None:
+        return []
+    paths = [validation] if validation.is_file() else volume_paths(validation)
+    shared = {path.resolve() for path in paths} & _training_paths(data, config)
+    if shared:
+        raise DataError(f"{min(shared)}: is in both training and validation; keep them apart")
+    rank, processes = distribution.rank(), distribution.processes()
+    return list(validation_cases(paths, config.network.scale, rank=rank, processes=processes))
+
+
+def _training_paths(data: Path, config: TrainingConfig) -> set[Path]:
+    matching = {p for source in config.dataset.sources for p in data.glob(source.pattern)}
+    return {path.resolve() for path in volume_paths(data) if path in matching}

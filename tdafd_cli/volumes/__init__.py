@@ -1,0 +1,1 @@
+"""MRI volumes: their files, headers, intensities and foreground."""

@@ -1,0 +1,1 @@
+"""Trained networks as files: what they hold, which there are, where they come from and are kept."""

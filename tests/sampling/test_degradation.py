@@ -1,0 +1,138 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tdafd_cli.sampling.degradation import (
+    BENCHMARK_DEGRADATIONS,
+    Degradation,
+    MixtureSettings,
+    Profile,
+    degrade,
+    divisible,
+    random_degradation,
+)
+
+KINDS = list(BENCHMARK_DEGRADATIONS)
+
+
+def smooth_volume(shape=(24, 18, 12)):
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand((1, 1, *shape), generator=generator)
+    return torch.nn.functional.avg_pool3d(noise, 5, stride=1, padding=2)[0, 0]
+
+
+def ellipsoid(shape, centre, radii):
+    """A smooth-edged ellipsoid, and its centre in voxels."""
+    axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in shape), indexing="ij")
+    distance = sum(((x - c) / r) ** 2 for x, c, r in zip(axes, centre, radii, strict=True)).sqrt()
+    return torch.sigmoid((1 - distance) * 12)
+
+
+def centroid(volume):
+    axes = torch.meshgrid(
+        *(torch.arange(n, dtype=volume.dtype) for n in volume.shape), indexing="ij"
+    )
+    return np.array([float((x * volume).sum() / volume.sum()) for x in axes])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_low_grid_has_one_voxel_per_block(kind, scale):
+    volume = divisible(smooth_volume(), scale)
+    low = degrade(volume, scale, kind)
+    assert low.shape == tuple(size // scale for size in volume.shape)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_constant_volume_stays_constant(kind):
+    torch.testing.assert_close(
+        degrade(torch.full((8, 8, 8), 3.0), 2, kind), torch.full((4,) * 3, 3.0)
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_centroids_stay_in_place(kind, scale):
+    centre = np.array([25.3, 22.8, 21.1])
+    high = ellipsoid((48, 48, 48), centre, (9, 11, 8))
+    low = degrade(high, scale, kind)
+    moved_low_voxels = centroid(low) - ((centroid(high) + 0.5) / scale - 0.5)
+    assert np.abs(moved_low_voxels).max() < 0.02
+
+
+def test_kspace_agrees_with_a_cropped_spectrum():
+    volume = torch.rand(
+        (15, 15, 15), generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    spectrum = np.fft.fftn(volume.numpy())
+    kept = np.fft.ifftshift(np.fft.fftshift(spectrum)[5:10, 5:10, 5:10])
+    frequency = np.fft.fftfreq(5, 1 / 5)
+    for axis in range(3):  # from voxel 0 at the same place to faces at the same place
+        ramp = np.exp(1j * np.pi * frequency * (1 / 5 - 1 / 15))
+        kept = kept * np.expand_dims(ramp, [a for a in range(3) if a != axis])
+    expected = np.abs(np.fft.ifftn(kept)) / 27
+    np.testing.assert_allclose(degrade(volume, 3, "kspace"), expected, atol=1e-9)
+
+
+def test_average_is_the_mean_of_blocks():
+    volume = smooth_volume()
+    expected = torch.nn.functional.avg_pool3d(volume[None], 2)[0]
+    torch.testing.assert_close(degrade(volume, 2, "average"), expected)
+
+
+def test_apodisation_weakens_ringing():
+    edge = torch.zeros((32, 4, 4))
+    edge[17:] = 1
+    profiles = [Profile("hamming", 0.08), Profile("kspace", 0.5), Profile("kspace", 0.0)]
+    overshoot = [
+        float(degrade(edge, 2, Degradation((profile, profile, profile))).max())
+        for profile in profiles
+    ]
+    assert overshoot == sorted(overshoot)
+    assert overshoot[0] < 1.01 < 1.05 < overshoot[2]
+
+
+def test_noise_is_rician():
+    noisy = Degradation(BENCHMARK_DEGRADATIONS["average"].profiles, noise=0.05)
+    volume = torch.zeros((40, 40, 40))
+    volume[0, 0, 0] = 1.0
+    low = degrade(volume, 2, noisy, torch.Generator().manual_seed(0))
+    expected = 0.05 * (np.pi / 2) ** 0.5  # mean of a Rayleigh distribution
+    assert float(low[1:].mean()) == pytest.approx(expected, rel=0.02)
+
+
+def test_noise_repeats_with_its_generator():
+    noisy = replace(BENCHMARK_DEGRADATIONS["kspace"], noise=0.02)
+    first, second = (
+        degrade(smooth_volume(), 2, noisy, torch.Generator().manual_seed(7)) for _ in range(2)
+    )
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_mixture_draws_what_its_probabilities_say():
+    rng = np.random.default_rng(0)
+    settings = MixtureSettings(kspace=0.5, gaussian=0.2, average=0.1, noise_probability=0.0)
+    drawn = [random_degradation(rng, settings) for _ in range(2000)]
+    for kind, probability in (("kspace", 0.5), ("gaussian", 0.2), ("average", 0.1)):
+        share = np.mean([d == BENCHMARK_DEGRADATIONS[kind] for d in drawn])
+        assert share == pytest.approx(probability, abs=0.04)
+
+
+def test_mixture_repeats_with_its_seed():
+    first, second = (
+        [random_degradation(rng, MixtureSettings()) for _ in range(20)]
+        for rng in (np.random.default_rng(3), np.random.default_rng(3))
+    )
+    assert first == second
+
+
+def test_sizes_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="not multiples of 2"):
+        degrade(torch.rand((5, 4, 4)), 2, "average")
+
+
+def test_divisible_keeps_voxel_zero():
+    volume = smooth_volume((7, 8, 9))
+    torch.testing.assert_close(divisible(volume, 3), volume[:6, :6, :9])

@@ -1,0 +1,170 @@
+import csv
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tdafd_cli.errors import DataError
+from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
+from tdafd_cli.sampling.spectrum import spectral_falloff
+from tdafd_cli.training.dataset import Batch, DatasetSettings, TrainingVolume
+from tdafd_cli.training.loop import (
+    TrainingConfig,
+    initialise,
+    load_state,
+    new_state,
+    save_state,
+    take_step,
+    train,
+)
+from tdafd_cli.weights.store import load_weights, save_weights
+
+CPU = torch.device("cpu")
+TINY = TDAFDConfig(channels=8, modules=2, attention_channels=4, token_channels=8)
+CONFIG = TrainingConfig(
+    network=TINY,
+    dataset=DatasetSettings(patch=16, batch=2, pool=2, steps_per_pair=2),
+    steps=6,
+    warmup_steps=2,
+    validate_every=100,
+)
+
+
+def volumes():
+    generator = torch.Generator().manual_seed(0)
+    smooth = torch.nn.functional.avg_pool3d(
+        torch.rand((1, 1, 48, 48, 48), generator=generator), 3, stride=1, padding=1
+    )
+    return [TrainingVolume(smooth[0, 0], (1.0, 1.0, 1.0), 1.0, (0.0,))]
+
+
+def run(folder, config=CONFIG, state=None, **options):
+    folder.mkdir(exist_ok=True)
+    state = state or new_state(config, CPU)
+    train(state, volumes(), [], folder, config=config, device=CPU, **options)
+    return state
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("optimiser", ["muon", "adamw"])
+def test_a_tiny_network_overfits_one_patch(optimiser):
+    config = replace(CONFIG, steps=60, optimiser=optimiser, learning_rate=1e-2)
+    state = new_state(config, CPU)
+    high = volumes()[0].data[None, None, :32, :32, :32]
+    low = torch.nn.functional.avg_pool3d(high, 2)
+    batch = Batch(low, 2 * high, spectral_falloff(low))
+    losses = [take_step(state, batch, config, torch.float32) for _ in range(config.steps)]
+    assert np.mean(losses[-5:]) < 0.2 * losses[0]
+
+
+def test_a_step_tells_the_network_the_fall_off_of_its_batch():
+    high = volumes()[0].data[None, None, :32, :32, :32]
+    low = torch.nn.functional.avg_pool3d(high, 2)
+    losses = []
+    for shift in (0, 3):
+        state = new_state(CONFIG, CPU)
+        for last in (state.network.condition[-1], state.network.tail):
+            torch.nn.init.normal_(last.weight, generator=torch.Generator().manual_seed(0))
+        batch = Batch(low, high, spectral_falloff(low) + shift)
+        losses.append(take_step(state, batch, CONFIG, torch.float32))
+    assert losses[0] != losses[1]
+
+
+def test_a_resumed_run_equals_an_unbroken_one(tmp_path):
+    unbroken = run(tmp_path / "unbroken")
+    run(tmp_path / "broken", stop_after_seconds=0.0)  # stops after one step
+    halfway = load_state(tmp_path / "broken", CONFIG, CPU)
+    assert 0 < halfway.step < CONFIG.steps
+    resumed = run(tmp_path / "broken", state=halfway)
+    assert resumed.step == unbroken.step == CONFIG.steps
+    for name, value in unbroken.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[name]), name
+    for name, value in unbroken.average.state_dict().items():
+        assert torch.equal(value, resumed.average.state_dict()[name]), name
+
+
+def test_a_run_leaves_log_checkpoint_and_weights(tmp_path):
+    state = run(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "log.csv",
+        "checkpoint.pt",
+        "weights.safetensors",
+    }
+    assert rows(tmp_path / "log.csv")[-1]["step"] == "6"
+    weights = load_weights(tmp_path / "weights.safetensors")
+    assert weights.config == TINY
+    for name, value in state.average.module.state_dict().items():
+        torch.testing.assert_close(weights.state[name], value)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, pathlib, torch\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_loop import run\n"
+        "from tdafd_cli.training.distribution import process_group\n"
+        "with process_group(torch.device('cpu')):\n"
+        "    run(pathlib.Path(sys.argv[1]))\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", str(script), str(tmp_path / "two")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, capture_output=True, timeout=300, env=environment)
+    run(tmp_path / "one")
+    losses = [float(rows(tmp_path / name / "log.csv")[-1]["loss"]) for name in ("one", "two")]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    first, second = (load_weights(tmp_path / n / "weights.safetensors") for n in ("one", "two"))
+    for name, value in first.state.items():
+        torch.testing.assert_close(second.state[name], value, atol=1e-3, rtol=1e-2)
+
+
+def test_resuming_with_another_network_is_told(tmp_path):
+    run(tmp_path)
+    other = replace(CONFIG, network=replace(TINY, channels=16))
+    with pytest.raises(DataError, match="another network"):
+        load_state(tmp_path, other, CPU)
+
+
+def test_resuming_a_run_of_another_version_is_told(tmp_path):
+    state = run(tmp_path)
+    state.network.extra = torch.nn.Linear(1, 1)
+    save_state(tmp_path, state, CONFIG)
+    with pytest.raises(DataError, match="another version of tdafd"):
+        load_state(tmp_path, CONFIG, CPU)
+
+
+def test_initial_weights_reach_every_layer_but_another_scales_tail(tmp_path):
+    torch.manual_seed(5)
+    trained = TDAFD(TINY)
+    torch.nn.init.normal_(trained.tail.weight)
+    save_weights(tmp_path / "trained.safetensors", trained, {})
+    weights = load_weights(tmp_path / "trained.safetensors")
+    for scale in (2, 3):
+        config = replace(CONFIG, network=replace(TINY, scale=scale))
+        state = new_state(config, CPU)
+        initialise(state, weights)
+        for network in (state.network, state.average.module):
+            torch.testing.assert_close(network.head.weight, trained.head.weight)
+            assert bool(network.tail.weight.any()) == (scale == 2)
+
+
+def test_initial_weights_of_another_network_are_told(tmp_path):
+    save_weights(tmp_path / "trained.safetensors", TDAFD(replace(TINY, channels=16)), {})
+    with pytest.raises(DataError, match="differs in more than scale"):
+        initialise(new_state(CONFIG, CPU), load_weights(tmp_path / "trained.safetensors"))
+
+
+def test_a_patch_off_the_networks_grid_is_refused():
+    with pytest.raises(ValueError, match="not a multiple"):
+        replace(CONFIG, dataset=replace(CONFIG.dataset, patch=20))

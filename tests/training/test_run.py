@@ -1,0 +1,128 @@
+import csv
+
+import nibabel as nib
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tdafd_cli.cli import app
+from tdafd_cli.training.recipe import read_recipe
+from tdafd_cli.weights.store import load_weights
+
+RECIPE = """
+steps = 3
+validate_every = 2
+
+[network]
+channels = 8
+modules = 2
+attention_channels = 4
+token_channels = 8
+
+[dataset]
+patch = 16
+batch = 1
+pool = 2
+steps_per_pair = 2
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two training volumes, one validation volume and a recipe of a tiny network."""
+    for number, name in enumerate(
+        ("training/a.nii.gz", "training/deep/b.nii", "held_out/c.nii.gz")
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in (52, 51, 50)), indexing="ij")
+        radius = np.sqrt(sum(x**2 for x in axes))
+        data = (np.cos((5 + number) * radius) + 1.5) * (radius < 0.8) * 100
+        nib.save(nib.Nifti1Image(data.astype(np.int16), np.eye(4)), path)
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    return tmp_path
+
+
+def train(folder, *options):
+    arguments = ["train", "--data", str(folder / "training"), "--output", str(folder / "run")]
+    arguments += ["--recipe", str(folder / "recipe.toml"), "--device", "cpu", *options]
+    return CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_can_be_used_and_resumed(folder):
+    stopped = train(folder, "--minutes", "0", "--precision", "fp32")
+    assert stopped.exit_code == 0, stopped.stderr
+    assert "step 1 of 3" in stopped.stdout
+    run = folder / "run"
+    done = train(
+        folder, "--validation", str(folder / "held_out"), "--resume", "--precision", "fp32"
+    )
+    assert done.exit_code == 0, done.stderr
+    assert "step 3 of 3 (over the best interpolation: kspace" in done.stdout
+    assert {path.name for path in run.iterdir()} == {
+        "checkpoint.pt",
+        "log.csv",
+        "recipe.toml",
+        "validation.csv",
+        "weights.safetensors",
+    }
+    assert [row["step"] for row in rows(run / "validation.csv")] == ["2"] * 3 + ["3"] * 3
+    assert read_recipe(run / "recipe.toml") == read_recipe(folder / "recipe.toml")
+    weights = load_weights(run / "weights.safetensors")
+    assert weights.metadata["step"] == 3
+    assert weights.metadata["validation_gains_db"].keys() == {"kspace", "gaussian", "average"}
+
+
+def test_options_override_the_recipe(folder):
+    result = train(folder, "--steps", "1", "--scale", "3", "--seed", "5", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    assert result.output == ""
+    config = read_recipe(folder / "run" / "recipe.toml")
+    assert (config.steps, config.network.scale, config.seed) == (1, 3, 5)
+
+
+def test_training_starts_from_other_weights(folder):
+    train(folder, "--steps", "1")
+    weights = str(folder / "run" / "weights.safetensors")
+    (folder / "run").rename(folder / "first")
+    weights = str(folder / "first" / "weights.safetensors")
+    result = train(folder, "--steps", "1", "--scale", "3", "--init", weights)
+    assert result.exit_code == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--validation", "{folder}/training/a.nii.gz"], "in both training and validation"),
+        (["--validation", "{folder}/nowhere"], "not a folder"),
+        (["--init", "tdafd-x9"], "tdafd-x9"),
+        (["--resume"], "no checkpoint"),
+        (["--recipe", "{folder}/none.toml"], "cannot read the recipe"),
+        (["--device", "cuda:77"], "cuda:77"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(folder, options, message):
+    result = train(folder, *(option.format(folder=folder) for option in options))
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert not (folder / "run").exists()
+
+
+def test_a_run_stops_at_the_step_asked_for(folder):
+    stopped = train(folder, "--until", "2")
+    assert "step 2 of 3" in stopped.stdout
+    assert "step 3 of 3" in train(folder, "--resume").stdout
+
+
+def test_a_run_is_not_overwritten(folder):
+    train(folder, "--steps", "1")
+    again = train(folder, "--steps", "1")
+    assert again.exit_code == 1
+    assert "holds a run already" in again.stderr
