@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from tdafd_cli.errors import WeightsError
+from tdafd_cli.networks.limits import default_falloff_limits
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.output import replacing
 from tdafd_cli.weights.cache import obtain
@@ -126,6 +127,7 @@ def load_weights(
     made_for = blueprint.config.scale
     if scale is not None and made_for != scale:
         raise WeightsError(f"{path}: made for scale {made_for}, not {scale}; {_advice(scale)}")
+    state.setdefault("falloff_limits", default_falloff_limits(made_for))  # of older files
     _check_state(path, blueprint, state)
     sha256 = hashlib.sha256(content).hexdigest()
     return Weights(name, path, sha256, blueprint.config, state, metadata)

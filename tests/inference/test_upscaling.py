@@ -15,7 +15,9 @@ from tdafd_cli.inference.upscaling import upscale_file, upscale_volume
 from tdafd_cli.volumes.volume import Volume, read_volume, upscaled_affine
 from tdafd_cli.weights.store import Weights, load_weights
 
-EXACT = InferenceSettings(device="cpu", precision="fp32", ensemble=1, consistency="none")
+EXACT = InferenceSettings(
+    device="cpu", precision="fp32", ensemble=1, consistency="none", fallback=False
+)
 
 
 def smooth(*shape: int) -> np.ndarray:
