@@ -16,10 +16,10 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import tdafd_cli
-from tdafd_cli.cli import OutputDtype, app, upscale
+from tdafd_cli.cli import LabelsName, OutputDtype, app, upscale
 from tdafd_cli.commands.options import ConsistencyName, PassesName, Precision
 from tdafd_cli.inference.ensemble import PASSES
-from tdafd_cli.inference.prediction import InferenceSettings
+from tdafd_cli.inference.prediction import LABELS, InferenceSettings
 from tdafd_cli.machine.hardware import PRECISIONS
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.consistency import CONSISTENCIES
@@ -86,7 +86,7 @@ def test_help_does_not_wait_for_torch():
 
 def test_upscaled_file_is_written_and_told_in_one_line(source, target, tiny_weights):
     result = run_upscale(source, target, tiny_weights)
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.exit_code == 0
     assert read_volume(target).shape == (18, 16, 14)
     assert result.stdout.startswith(f"{target}: 18 x 16 x 14 voxels of 0.5 x 0.75 x 1 mm by tiny")
     assert result.stdout.count("\n") == 1
@@ -95,7 +95,7 @@ def test_upscaled_file_is_written_and_told_in_one_line(source, target, tiny_weig
 def test_json_is_one_line_that_tells_everything(source, target, tiny_weights, tmp_path):
     preview = tmp_path / "preview.png"
     result = run_upscale(source, target, tiny_weights, "--json", "--preview", preview)
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.exit_code == 0
     assert result.stdout.count("\n") == 1
     told = json.loads(result.stdout)
     assert told["source"] == str(source)
@@ -113,6 +113,54 @@ def test_json_is_one_line_that_tells_everything(source, target, tiny_weights, tm
     assert set(told["seconds"]) == {"read", "network", "write", "total"}
     assert told["peak_memory_bytes"] > 10**7
     assert told["version"] == tdafd_cli.__version__
+
+
+def test_an_ordinary_scan_is_upscaled_without_a_word_on_stderr(make_nifti, target, tiny_weights):
+    head = read_volume(REPOSITORY / "examples" / "head_2mm.nii.gz").data[24:56, 36:68, 36:68]
+    result = run_upscale(make_nifti(head, 2 * np.eye(4)), target, tiny_weights)
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_warnings_are_three_lines_at_most_and_all_of_them_in_json(source, target, tiny_weights):
+    result = run_upscale(source, target, tiny_weights, "--json")
+    warnings = json.loads(result.stdout)["warnings"]
+    assert [each["code"] for each in warnings] == ["noise", "thick-slices", "small-field"]
+    told = [f"warning: {each['sentence']}" for each in warnings[:3]]
+    assert result.stderr.splitlines() == told
+
+
+def test_a_label_map_keeps_to_its_labels(make_nifti, target, tiny_weights):
+    labels = np.zeros((20, 18, 17), np.int16)
+    labels[3:15, 4:11, 2:13], labels[6:12, 5:9, 4:8] = 41, 17
+    path = make_nifti(labels, np.eye(4))
+    result = run_upscale(path, target, tiny_weights)
+    repeated = labels.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    assert np.array_equal(read_volume(target).data, repeated)
+    assert result.stderr.startswith("warning: 3 values in regions, as in a mask or label map: ")
+    assert "by interpolation alone in " in result.stdout
+    run_upscale(path, target, tiny_weights, "--labels", "no", "--overwrite")
+    assert not np.array_equal(read_volume(target).data, repeated)
+
+
+def test_labels_that_were_asked_for_are_no_news(source, target, tiny_weights):
+    result = run_upscale(source, target, tiny_weights, "--labels", "yes", "--json")
+    assert (result.stderr, json.loads(result.stdout)["warnings"]) == ("", [])
+    data = read_volume(source).data
+    assert np.array_equal(read_volume(target).data[::2, 1::2, ::2], data)
+
+
+def test_a_smooth_scan_is_interpolated_unless_told_otherwise(make_nifti, target, tiny_weights):
+    edge = np.linspace(-1, 1, 24)
+    radius = np.linalg.norm(np.meshgrid(edge, edge, edge), axis=0)
+    path = make_nifti((1000 / (1 + np.exp(12 * (radius - 0.6)))).astype(np.float32), np.eye(4))
+    result = run_upscale(path, target, tiny_weights)
+    interpolated, fallback = result.stderr.splitlines()
+    assert interpolated.startswith("warning: the scan holds about ")
+    assert fallback.startswith("warning: 100% of the result is sinc interpolation")
+    before = read_volume(target).data
+    result = run_upscale(path, target, tiny_weights, "--no-fallback", "--overwrite")
+    assert "sinc interpolation" not in result.stderr
+    assert not np.array_equal(read_volume(target).data, before)
 
 
 def test_quiet_prints_nothing(source, target, tiny_weights):
@@ -261,6 +309,7 @@ def test_missing_input_is_a_usage_error(tmp_path):
 
 
 def test_choices_are_those_of_the_library():
+    assert tuple(name.value for name in LabelsName) == LABELS
     assert [choice.value for choice in Precision] == ["auto", *PRECISIONS]
     assert [choice.value for choice in OutputDtype] == list(OUTPUT_DTYPES)
     assert [choice.value for choice in ConsistencyName] == list(CONSISTENCIES)

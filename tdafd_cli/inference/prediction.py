@@ -242,10 +242,10 @@ def predict_volume(
             job = replace(job, falloff=falloff.to(device))
             high, execution = _predict_exactly_enough(job, progress)
         if share < 1:
-            blend_interpolated_(high, low, 1 - share)
+            blend_interpolated_(high, low, 1 - share, trust.interpolation)
+        consistency = _make_consistent_(high, low, settings, share, zero)
         if settings.fallback:
             _keep_near_range_(high, low)
-        consistency = _make_consistent_(high, low, settings, share, zero)
     return high, replace(execution, consistency=consistency, network_share=share, trust=trust)
 
 

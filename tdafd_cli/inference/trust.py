@@ -1,10 +1,10 @@
-"""Trust: how far a network is to be believed on a volume as smooth as this one.
+"""Trust: how far a network is to be believed on a volume as smooth, or as noisy, as this one.
 
 Weights learn from sharp volumes what detail a degradation took. In a volume that holds less than
 its voxels could, as after smoothing or a scanner's own interpolation, they look for detail that
 never was. The volume's spectrum tells: it falls deeper, or over a steeper cliff, than that of any
 sharp volume under any degradation of the training mixture. The more so, the more of the result is
-interpolation, which is all but perfect there.
+interpolation, which is all but perfect there. Likewise where it hardly falls at all, in noise.
 """
 
 from dataclasses import dataclass
@@ -34,6 +34,11 @@ EXCESS = (0.2, 0.5)
 The native volumes of the training and validation sets exceed the limits of x2 by 0.00 at most.
 """
 
+ROUGHNESS = (0.3, 0.6)
+"""Decades above the limits between which trust fades in noise. Sharp scans of thick slices exceed
+those of x2 by up to 0.2 across the slices; noise alone by 1.1. There a B-spline is best: it lay
+0.00 to 0.09 dB below the best of it, trilinear and sinc, and the networks up to 0.2."""
+
 HELD = -0.7
 """Fall-off, in decades below the usual, that ends what a volume is said to hold: a fifth of the
 usual power. Put to scans whose phase axis was interpolated from 1.4 to 1.6 voxels, it gives 1.3 to
@@ -48,6 +53,8 @@ class Trust:
     ----------
     share : float
         Of the network in the result, from 0 to 1; the rest is interpolation.
+    interpolation : {"sinc", "bspline"}
+        Which, if any.
     excess : tuple of float
         Decades by which the spectrum along I, J and K goes beyond that of any sharp volume.
     resolution : tuple of float
@@ -56,24 +63,28 @@ class Trust:
     """
 
     share: float
+    interpolation: str
     excess: tuple[float, ...]
     resolution: tuple[float, ...]
 
 
 def trust_in(falloff: torch.Tensor, shape: tuple[int, ...], scale: int) -> Trust:
     """Trust in the weights of a scale, given the fall-off (3, bands) of a volume of a shape."""
-    excess = [
-        _excess(bands, scale) if length >= FEWEST_VOXELS else 0.0
+    judged = [
+        bands if length >= FEWEST_VOXELS else [0.0] * len(bands)
         for bands, length in zip(falloff.tolist(), shape, strict=True)
     ]
-    begin, end = EXCESS
-    doubt = min(1.0, max(0.0, (max(excess) - begin) / (end - begin)))
+    excess = [_excess(bands, scale) for bands in judged]
+    too_smooth = _faded(max(excess), *EXCESS)
+    too_rough = _faded(max(_roughness(bands, scale) for bands in judged), *ROUGHNESS)
+    begin = EXCESS[0]
     return Trust(
-        share=1 - doubt,
+        share=1 - max(too_smooth, too_rough),
+        interpolation="bspline" if too_rough > too_smooth else "sinc",
         excess=tuple(round(value, 2) for value in excess),
         resolution=tuple(
             round(_resolution(bands), 2) if value > begin else 1.0
-            for bands, value in zip(falloff.tolist(), excess, strict=True)
+            for bands, value in zip(judged, excess, strict=True)
         ),
     )
 
@@ -86,6 +97,16 @@ def _excess(bands: list[float], scale: int) -> float:
         for limit, before, after in zip(STEEPEST[scale], bands, bands[2:], strict=False)
     ]
     return max(0.0, *depths, *cliffs)
+
+
+def _roughness(bands: list[float], scale: int) -> float:
+    """Decades by which a fall-off is above any of training."""
+    return max(band - limit for limit, band in zip(FALLOFF_LIMITS[scale][1], bands, strict=True))
+
+
+def _faded(value: float, begin: float, end: float) -> float:
+    """0 up to the begin, 1 from the end on, and linear in between."""
+    return min(1.0, max(0.0, (value - begin) / (end - begin)))
 
 
 def _resolution(bands: list[float]) -> float:
@@ -103,34 +124,36 @@ def trust_findings(
     trust: Trust, voxel_size: tuple[float, ...], network_share: float
 ) -> list[Finding]:
     """What a user should know of a scan's sharpness, and of the interpolation that came of it."""
+    findings = []
     coarse = [
         (axis, size * factor, size)
         for axis, size, factor in zip("IJK", voxel_size, trust.resolution, strict=True)
         if factor > 1
     ]
-    if not coarse:
-        return []
-    held = ", ".join(f"{held:.2g} mm along {axis}" for axis, held, _ in coarse)
-    size = ", ".join(f"{size:.2g}" for *_, size in coarse)
-    findings = [
-        Finding(
-            "interpolated",
-            f"the scan holds about {held}, although its voxels are {size} mm: it was interpolated "
-            "or smoothed before; upscale the volume it was made from, or expect little",
-            {
-                "axes": [axis for axis, *_ in coarse],
-                "resolution_mm": [round(held, 3) for _, held, _ in coarse],
-                "voxel_mm": [round(size, 3) for *_, size in coarse],
-            },
+    if coarse:
+        held = ", ".join(f"{held:.2g} mm along {axis}" for axis, held, _ in coarse)
+        size = ", ".join(f"{size:.2g}" for *_, size in coarse)
+        findings.append(
+            Finding(
+                "interpolated",
+                f"the scan holds about {held}, although its voxels are {size} mm: it was "
+                "interpolated or smoothed before; upscale the volume it was made from, or expect "
+                "little",
+                {
+                    "axes": [axis for axis, *_ in coarse],
+                    "resolution_mm": [round(held, 3) for _, held, _ in coarse],
+                    "voxel_mm": [round(size, 3) for *_, size in coarse],
+                },
+            )
         )
-    ]
     if network_share < 1:
+        name, kind = ("sinc", "smooth") if trust.interpolation == "sinc" else ("B-spline", "noisy")
         findings.append(
             Finding(
                 "fallback",
-                f"{1 - network_share:.0%} of the result is sinc interpolation, as the network saw no "
-                "scan so smooth in training; --no-fallback gives the network's word alone",
-                {"interpolation_share": round(1 - network_share, 3)},
+                f"{1 - network_share:.0%} of the result is {name} interpolation, as the network "
+                f"saw no scan so {kind} in training; --no-fallback gives the network's word alone",
+                {"interpolation_share": round(1 - network_share, 3), "interpolation": name},
             )
         )
     return findings

@@ -60,10 +60,11 @@ class Defects:
 
 def find_defects(data: np.ndarray) -> Defects:
     """Defects of a volume (I, J, K) of finite intensities."""
-    slices = tuple((axis, index) for axis in range(3) for index in _dropped_slices(data, axis))
-    rest = mended(data, Defects(slices=slices)) if slices else data
-    voxels = np.concatenate([_stray_voxels(rest), _voids(rest)])
-    return Defects(voxels, slices)
+    strays = _stray_voxels(data)  # first: one of them makes its whole slice look lively
+    rest = mended(data, Defects(strays))
+    slices = tuple((axis, index) for axis in range(3) for index in _dropped_slices(rest, axis))
+    voids = _voids(mended(rest, Defects(slices=slices)))
+    return Defects(np.concatenate([strays, voids]), slices)
 
 
 def mended(data: np.ndarray, defects: Defects) -> np.ndarray:
