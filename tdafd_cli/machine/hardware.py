@@ -12,6 +12,7 @@ import torch
 from tdafd_cli.errors import DeviceError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+BF16_INSTRUCTIONS = {"amx_bf16", "avx512_bf16", "sve_bf16"}  # as PyTorch names them
 
 # Of glibc's malloc.h, with the values that mallopt(3) gives as defaults.
 _M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD = -1, 128 * 1024
@@ -63,6 +64,13 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if device.type == "mps" and name != "fp32":  # autocast is young there, and unchecked here
         raise DeviceError(f"precision {name}: not supported on mps; use fp32")
     return PRECISIONS[name]
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for bf16; any other takes several times as long in it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return device.type == "cpu" and bool(_cpu_capabilities() & BF16_INSTRUCTIONS)
 
 
 def precision_name(dtype: torch.dtype) -> str:
@@ -190,11 +198,10 @@ def _cuda_device(name: str, index: int) -> torch.device:
 
 
 def _fastest_precision(device: torch.device) -> torch.dtype:
-    if device.type == "cuda":
-        major, _ = torch.cuda.get_device_capability(device)
-        return torch.bfloat16 if major >= 8 else torch.float16 if major == 7 else torch.float32
-    if device.type == "cpu" and _cpu_capabilities() & {"amx_bf16", "avx512_bf16", "sve_bf16"}:
+    if computes_bf16(device):
         return torch.bfloat16
+    if device.type == "cuda" and torch.cuda.get_device_capability(device)[0] == 7:
+        return torch.float16
     return torch.float32
 
 

@@ -9,6 +9,7 @@ from tdafd_cli.machine.hardware import (
     cgroup_headroom,
     choose_device,
     choose_precision,
+    computes_bf16,
     free_memory,
     freed_memory_kept,
     peak_memory,
@@ -75,11 +76,13 @@ def test_automatic_precision_is_reduced_only_where_the_cpu_has_it():
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     fast = any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "sve_bf16"))
     assert choose_precision("auto", CPU) == (torch.bfloat16 if fast else torch.float32)
+    assert computes_bf16(CPU) == fast
 
 
 def test_apple_gpus_compute_in_fp32_only():
     mps = torch.device("mps")
     assert choose_precision("auto", mps) == choose_precision("fp32", mps) == torch.float32
+    assert not computes_bf16(mps)
     with pytest.raises(DeviceError, match="bf16: not supported on mps; use fp32"):
         choose_precision("bf16", mps)
 
