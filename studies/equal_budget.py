@@ -33,13 +33,13 @@ from torch.optim.swa_utils import AveragedModel
 
 from tdafd_cli.evaluation.case import Case, degraded, reference
 from tdafd_cli.evaluation.metrics import Scores, score
-from tdafd_cli.machine.hardware import (
+from tdafd_cli.machine.devices import (
     choose_device,
     choose_precision,
-    freed_memory_kept,
     precision_name,
     threads_limited,
 )
+from tdafd_cli.machine.memory import freed_memory_kept
 from tdafd_cli.networks.complexity import complexity, low_edge
 from tdafd_cli.networks.peers import PEERS
 from tdafd_cli.networks.tdafd import TDAFD

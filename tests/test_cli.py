@@ -20,7 +20,7 @@ from tdafd_cli.cli import OutputDtype, app, upscale
 from tdafd_cli.commands.options import ConsistencyName, PassesName, Precision
 from tdafd_cli.inference.ensemble import PASSES
 from tdafd_cli.inference.prediction import InferenceSettings
-from tdafd_cli.machine.hardware import PRECISIONS
+from tdafd_cli.machine.devices import PRECISIONS
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.consistency import CONSISTENCIES
 from tdafd_cli.volumes.volume import OUTPUT_DTYPES, read_volume

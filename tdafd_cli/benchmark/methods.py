@@ -18,7 +18,7 @@ from tdafd_cli.evaluation.case import Case
 from tdafd_cli.evaluation.validation import estimated
 from tdafd_cli.inference.ensemble import passes
 from tdafd_cli.inference.prediction import InferenceSettings
-from tdafd_cli.machine.hardware import threads_limited
+from tdafd_cli.machine.devices import threads_limited
 from tdafd_cli.networks.complexity import complexity, low_edge
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.interpolation import interpolate

@@ -138,7 +138,7 @@ def benchmark(
         from tdafd_cli.benchmark.gallery import Gallery
         from tdafd_cli.benchmark.run import Results, check_methods, find_volumes, run_benchmark
         from tdafd_cli.inference.prediction import InferenceSettings
-        from tdafd_cli.machine.hardware import choose_device, choose_precision, precision_name
+        from tdafd_cli.machine.devices import choose_device, choose_precision, precision_name
         from tdafd_cli.provenance import provenance
 
         place = choose_device(device)

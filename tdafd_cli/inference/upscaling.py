@@ -11,7 +11,8 @@ import torch
 from tdafd_cli import __version__
 from tdafd_cli.inference.prediction import Execution, InferenceSettings, predict_volume
 from tdafd_cli.inference.tiling import Progress
-from tdafd_cli.machine.hardware import choose_device, choose_precision, peak_memory
+from tdafd_cli.machine.devices import choose_device, choose_precision
+from tdafd_cli.machine.memory import peak_memory
 from tdafd_cli.volumes.intensity import IntensityRange, denormalise, intensity_range, normalise
 from tdafd_cli.volumes.volume import (
     Volume,

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import psutil
 import torch
 
-from tdafd_cli.machine.hardware import peak_memory, restart_peak_memory, return_freed_memory
+from tdafd_cli.machine.memory import peak_memory, restart_peak_memory, return_freed_memory
 
 SAMPLING_SECONDS = 0.02
 

@@ -7,12 +7,8 @@ import torch
 
 from tdafd_cli.errors import DataError, DeviceError, OutputError
 from tdafd_cli.evaluation.validation import ValidationCase, validation_cases
-from tdafd_cli.machine.hardware import (
-    choose_device,
-    choose_precision,
-    freed_memory_kept,
-    threads_limited,
-)
+from tdafd_cli.machine.devices import choose_device, choose_precision, threads_limited
+from tdafd_cli.machine.memory import freed_memory_kept
 from tdafd_cli.training import distribution
 from tdafd_cli.training.dataset import load_volumes
 from tdafd_cli.training.loop import (

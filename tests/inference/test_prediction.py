@@ -15,7 +15,7 @@ from tdafd_cli.inference.prediction import (
     memory_needed,
     predict_volume,
 )
-from tdafd_cli.machine.hardware import computes_bf16
+from tdafd_cli.machine.devices import computes_bf16
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.sampling.degradation import degrade
 from tdafd_cli.volumes.intensity import intensity_range, normalise
@@ -237,7 +237,7 @@ def test_settings_that_cannot_be_are_refused(wrong):
 
 PEAK = """
 import sys, torch
-from tdafd_cli.machine.hardware import freed_memory_kept, peak_memory
+from tdafd_cli.machine.memory import freed_memory_kept, peak_memory
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 edge, dtype, modules = int(sys.argv[1]), getattr(torch, sys.argv[2]), int(sys.argv[3])
 network = TDAFD(TDAFDConfig(modules=modules)).eval().to(memory_format=torch.channels_last_3d)
