@@ -15,14 +15,14 @@ from nibabel.nifti1 import Nifti1Header
 
 from tdafd_cli.errors import OutputError, VolumeError
 from tdafd_cli.output import check_writable, replacing
-from tdafd_cli.volumes.header import (
+from tdafd_cli.volumes.intensity import integer_limits, spanning_scaling, to_dtype
+from tdafd_cli.volumes.nifti_header import (
     Stream,
     read_header,
     regrid_header,
     slope_intercept,
     spatial_shape,
 )
-from tdafd_cli.volumes.intensity import integer_limits, spanning_scaling, to_dtype
 
 SUFFIXES = (".nii", ".nii.gz")
 """Endings of the files that can be written, in lower case."""
@@ -128,7 +128,7 @@ def regridded(volume: Volume, data: np.ndarray, affine: np.ndarray) -> Volume:
 
     See Also
     --------
-    tdafd_cli.volumes.header.regrid_header : What becomes of sform, qform and their codes.
+    tdafd_cli.volumes.nifti_header.regrid_header : What becomes of sform, qform and their codes.
     """
     if data.ndim != 3:
         raise ValueError(f"data must have 3 dimensions, got shape {data.shape}")
