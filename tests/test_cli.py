@@ -23,7 +23,7 @@ from tdafd_cli.inference.prediction import InferenceSettings
 from tdafd_cli.machine.devices import PRECISIONS
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.consistency import CONSISTENCIES
-from tdafd_cli.volumes.volume import OUTPUT_DTYPES, read_volume
+from tdafd_cli.volumes.nifti import OUTPUT_DTYPES, read_volume
 from tdafd_cli.weights.store import save_weights
 
 REPOSITORY = Path(tdafd_cli.__file__).parent.parent

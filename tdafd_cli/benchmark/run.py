@@ -17,7 +17,7 @@ from tdafd_cli.evaluation.metrics import score
 from tdafd_cli.machine.metering import metered
 from tdafd_cli.provenance import sha256
 from tdafd_cli.volumes.files import volume_paths
-from tdafd_cli.volumes.volume import read_volume
+from tdafd_cli.volumes.nifti import read_volume
 
 FORMAT = "tdafd-benchmark-1"
 DIGITS = 8  # of a score: runs on one machine agree in them

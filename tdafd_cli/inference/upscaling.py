@@ -13,15 +13,10 @@ from tdafd_cli.inference.prediction import Execution, InferenceSettings, predict
 from tdafd_cli.inference.tiling import Progress
 from tdafd_cli.machine.devices import choose_device, choose_precision
 from tdafd_cli.machine.memory import peak_memory
+from tdafd_cli.volumes.grid import regridded, upscaled_affine
 from tdafd_cli.volumes.intensity import IntensityRange, denormalise, intensity_range, normalise
-from tdafd_cli.volumes.volume import (
-    Volume,
-    check_target,
-    read_volume,
-    regridded,
-    upscaled_affine,
-    write_volume,
-)
+from tdafd_cli.volumes.nifti import check_target, read_volume, write_volume
+from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.store import Weights
 
 

@@ -22,7 +22,8 @@ from tdafd_cli.commands.benchmark import benchmark
 from tdafd_cli.errors import MethodError, TdafdError, VolumeError
 from tdafd_cli.evaluation.case import degraded, reference
 from tdafd_cli.sampling.interpolation import interpolate
-from tdafd_cli.volumes.volume import read_volume, upscaled_affine
+from tdafd_cli.volumes.grid import upscaled_affine
+from tdafd_cli.volumes.nifti import read_volume
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
