@@ -17,7 +17,7 @@ from tdafd_cli.volumes.grid import regridded, upscaled_affine
 from tdafd_cli.volumes.intensity import IntensityRange, denormalise, intensity_range, normalise
 from tdafd_cli.volumes.nifti import check_target, read_volume, write_volume
 from tdafd_cli.volumes.volume import Volume
-from tdafd_cli.weights.store import Weights
+from tdafd_cli.weights.file import Weights
 
 
 @dataclass(frozen=True)

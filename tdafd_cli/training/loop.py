@@ -23,7 +23,7 @@ from tdafd_cli.training import distribution
 from tdafd_cli.training.checkpoint import read_checkpoint, write_checkpoint
 from tdafd_cli.training.dataset import Batch, DatasetSettings, TrainingVolume, batches
 from tdafd_cli.training.optimisation import learning_rate, make_optimisers
-from tdafd_cli.weights.store import Weights, save_weights
+from tdafd_cli.weights.file import Weights, save_weights
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"

@@ -15,7 +15,8 @@ from tdafd_cli.inference.upscaling import upscale_file, upscale_volume
 from tdafd_cli.volumes.grid import upscaled_affine
 from tdafd_cli.volumes.nifti import read_volume
 from tdafd_cli.volumes.volume import Volume
-from tdafd_cli.weights.store import Weights, load_weights
+from tdafd_cli.weights.file import Weights
+from tdafd_cli.weights.store import load_weights
 
 EXACT = InferenceSettings(device="cpu", precision="fp32", ensemble=1, consistency="none")
 

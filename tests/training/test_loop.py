@@ -22,7 +22,8 @@ from tdafd_cli.training.loop import (
     take_step,
     train,
 )
-from tdafd_cli.weights.store import load_weights, save_weights
+from tdafd_cli.weights.file import save_weights
+from tdafd_cli.weights.store import load_weights
 
 CPU = torch.device("cpu")
 TINY = TDAFDConfig(channels=8, modules=2, attention_channels=4, token_channels=8)
