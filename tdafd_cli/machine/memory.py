@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,10 @@ import torch
 # Of glibc's malloc.h, with the values that mallopt(3) gives as defaults.
 _M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD = -1, 128 * 1024
 _M_MMAP_MAX, _DEFAULT_MMAP_MAX = -4, 65536
+# The C library's settings belong to the process and cannot be asked for, so who needs them is
+# counted here: one item for each block of `freed_memory_kept` that is open, in any thread.
+_blocks: list[None] = []
+_lock = threading.Lock()
 
 
 def free_memory(device: torch.device) -> int:
@@ -75,20 +80,25 @@ def freed_memory_kept() -> Iterator[None]:
 
     By default glibc maps every block over 32 MB afresh and returns it when freed, so each layer
     of a network waits for the system to clear its pages: tiles of 96^3 took 1.7 times as long.
-    All is returned at the end. Nothing happens with other C libraries.
+    All is returned at the end of the outermost such block. Nothing happens with other C libraries.
     """
     mallopt = _glibc("mallopt")
     if mallopt is None:
         yield
         return
-    mallopt(_M_MMAP_MAX, 0)
-    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    with _lock:
+        _blocks.append(None)
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     try:
         yield
     finally:
-        mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
-        mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD)
-        return_freed_memory()
+        with _lock:
+            _blocks.pop()
+            if not _blocks:
+                mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
+                mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD)
+                return_freed_memory()
 
 
 def return_freed_memory() -> None:

@@ -88,11 +88,31 @@ def test_peak_memory_is_at_least_what_the_process_holds_now():
     assert held <= peak_memory(CPU) <= psutil.virtual_memory().total
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator only")
+glibc_only = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="glibc's allocator only"
+)
+
+
+@glibc_only
 def test_freed_memory_is_kept_for_a_while_and_returned_then():
     process = psutil.Process()
     with freed_memory_kept():
         return_freed_memory()  # what other tests left behind would serve
+        before = process.memory_info().rss
+        torch.ones(LARGE // 4).sum()
+        kept = process.memory_info().rss - before
+    returned = process.memory_info().rss - before
+    assert kept > 0.9 * LARGE
+    assert returned < 0.1 * LARGE
+
+
+@glibc_only
+def test_freed_memory_is_kept_until_the_outermost_block_ends():
+    process = psutil.Process()
+    with freed_memory_kept():
+        with freed_memory_kept():
+            pass
+        return_freed_memory()
         before = process.memory_info().rss
         torch.ones(LARGE // 4).sum()
         kept = process.memory_info().rss - before
