@@ -10,6 +10,7 @@ import dacite
 import tomli_w
 
 from tdafd_cli.errors import RecipeError
+from tdafd_cli.output import replacing
 from tdafd_cli.training.loop import TrainingConfig
 
 if sys.version_info >= (3, 11):
@@ -46,5 +47,12 @@ def config_from(values: Mapping[str, Any]) -> TrainingConfig:
 
 
 def write_recipe(path: Path, config: TrainingConfig) -> None:
-    """Write a configuration, whole, as :func:`read_recipe` reads it."""
-    path.write_text(tomli_w.dumps(asdict(config)), encoding="utf-8")
+    """Write a configuration, as :func:`read_recipe` reads it: the whole file or nothing.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written. What stood at ``path`` is still there.
+    """
+    with replacing(path) as file:
+        file.write(tomli_w.dumps(asdict(config)).encode())
