@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from tdafd_cli.errors import DataError, DeviceError, OutputError
+from tdafd_cli.errors import DataError, DeviceError, OutputError, RecipeError
 from tdafd_cli.evaluation.validation import ValidationCase, validation_cases
 from tdafd_cli.machine.devices import choose_device, choose_precision, threads_limited
 from tdafd_cli.machine.memory import freed_memory_kept
@@ -84,6 +84,7 @@ def train_folder(
             raise DeviceError("precision fp16: training in it is not supported; use bf16 or fp32")
         dtype = torch.float32
     _check_output(output, resume)
+    _check_batch(config)
     with distribution.process_group(place), threads_limited(threads), freed_memory_kept():
         smallest = config.dataset.patch * config.network.scale
         volumes = load_volumes(data, config.dataset.sources, smallest)
@@ -120,6 +121,16 @@ def _check_output(output: Path, resume: bool) -> None:
         raise OutputError(f"{output}: exists and is not a folder; choose another name")
     if (output / CHECKPOINT).exists() and not resume:
         raise OutputError(f"{output}: holds a run already; add --resume or choose another folder")
+
+
+def _check_batch(config: TrainingConfig) -> None:
+    """Refuse a batch of which some processes would get less than others, or nothing."""
+    batch, processes = config.dataset.batch, distribution.started_processes() or 1
+    if batch % processes:
+        raise RecipeError(
+            f"batch {batch} cannot be shared equally by {processes} processes; make batch under "
+            f"[dataset] in the recipe a multiple of {processes}, or start fewer processes"
+        )
 
 
 def _cases(validation: Path | None, data: Path, config: TrainingConfig) -> list[ValidationCase]:

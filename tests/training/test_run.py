@@ -1,4 +1,6 @@
 import csv
+import re
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +11,7 @@ from tdafd_cli.cli import app
 from tdafd_cli.training.recipe import read_recipe
 from tdafd_cli.weights.store import load_weights
 
+REPOSITORY = Path(__file__).parents[2]
 RECIPE = """
 steps = 3
 validate_every = 2
@@ -126,3 +129,23 @@ def test_a_run_is_not_overwritten(folder):
     again = train(folder, "--steps", "1")
     assert again.exit_code == 1
     assert "holds a run already" in again.stderr
+
+
+def test_more_processes_than_the_batch_can_be_shared_by_are_refused_before_any_loading(
+    folder, monkeypatch
+):
+    for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "4")):
+        monkeypatch.setenv(name, value)
+    result = train(folder, "--data", str(folder / "nowhere"))
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: batch 1 cannot be shared equally by 4 processes; make batch under [dataset] in the "
+        "recipe a multiple of 4, or start fewer processes\n"
+    )
+
+
+def test_the_readmes_processes_share_the_batch_of_the_readmes_recipe():
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    processes = int(re.search(r"--nproc-per-node (\d+)", readme)[1])
+    recipe = REPOSITORY / re.search(r"--recipe (\S+\.toml)", readme)[1]
+    assert read_recipe(recipe).dataset.batch % processes == 0
