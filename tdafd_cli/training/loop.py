@@ -1,9 +1,8 @@
 """Training of TDAFD: a loop that resumes exactly and validates on whole volumes."""
 
-import csv
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,6 +21,7 @@ from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.training import distribution
 from tdafd_cli.training.checkpoint import read_checkpoint, write_checkpoint
 from tdafd_cli.training.dataset import Batch, DatasetSettings, TrainingVolume, batches
+from tdafd_cli.training.log import append_rows
 from tdafd_cli.training.optimisation import learning_rate, make_optimisers
 from tdafd_cli.weights.file import Weights, save_weights
 
@@ -314,18 +314,6 @@ def take_step(
     state.average.update_parameters(state.network)
     state.step += 1
     return float(error)
-
-
-def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append rows to a CSV file, with a header if it is new; the first process alone does."""
-    if distribution.rank() > 0:
-        return
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
 
 
 def _save(output: Path, state: TrainingState, config: TrainingConfig) -> None:
