@@ -21,7 +21,7 @@ from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.training import distribution
 from tdafd_cli.training.checkpoint import read_checkpoint, write_checkpoint
 from tdafd_cli.training.dataset import Batch, DatasetSettings, TrainingVolume, batches
-from tdafd_cli.training.log import append_rows
+from tdafd_cli.training.log import append_rows, drop_rows_after
 from tdafd_cli.training.optimisation import learning_rate, make_optimisers
 from tdafd_cli.weights.file import Weights, save_weights
 
@@ -225,7 +225,8 @@ def train(
         This process's share, validated every ``config.validate_every`` steps and at the end.
     output : Path
         Existing folder for ``log.csv``, ``validation.csv``, ``checkpoint.pt`` and
-        ``weights.safetensors`` (the averaged weights, renewed with every checkpoint).
+        ``weights.safetensors`` (the averaged weights, renewed with every checkpoint). Rows that
+        logs hold of steps beyond the state's are dropped: these steps are done again.
     config : TrainingConfig
     device : torch.device
     dtype : {torch.float32, torch.bfloat16}
@@ -247,6 +248,8 @@ def train(
         rank=distribution.rank(),
         processes=distribution.processes(),
     )
+    for log in (LOG, VALIDATION_LOG):
+        drop_rows_after(output / log, state.step)
     clock = time.monotonic
     begun, saved, logged = clock() - state.seconds, clock(), clock()
     deadline = clock() + stop_after_seconds
