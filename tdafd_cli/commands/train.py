@@ -33,7 +33,10 @@ def train(
         Path | None, typer.Option(help="Folder or file of volumes to validate on.")
     ] = None,
     recipe: Annotated[
-        Path | None, typer.Option(help="TOML file of settings. (default: built-in ones)")
+        Path | None,
+        typer.Option(
+            help="TOML file of settings. (default: those of the run resumed, else built-in ones)"
+        ),
     ] = None,
     scale: Annotated[
         int | None, typer.Option(min=2, max=4, help="Instead of the recipe's scale.")
@@ -47,6 +50,10 @@ def train(
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint in OUTPUT, exactly.")
+    ] = False,
+    change_recipe: Annotated[
+        bool,
+        typer.Option("--change-recipe", help="Resume with other settings than the run began with."),
     ] = False,
     init: Annotated[
         str | None,
@@ -67,11 +74,9 @@ def train(
 ) -> None:
     """Train a network on a folder of volumes."""
     with user_errors():
-        from tdafd_cli.training.loop import TrainingConfig
-        from tdafd_cli.training.recipe import read_recipe
-        from tdafd_cli.training.run import train_folder
+        from tdafd_cli.training.run import config_of_run, train_folder
 
-        config = read_recipe(recipe) if recipe is not None else TrainingConfig()
+        config = config_of_run(recipe, output, resume=resume)
         config = _changed(config, scale=scale, steps=steps, seed=seed, workers=workers)
         with _progress_report(shown=not quiet) as report:
             state = train_folder(
@@ -80,6 +85,7 @@ def train(
                 output,
                 validation=validation,
                 resume=resume,
+                change_recipe=change_recipe,
                 init=init,
                 device=device,
                 precision=precision.value,

@@ -18,6 +18,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+UNSHAPING = {"dataset.workers", "checkpoint_minutes"}
+"""Settings that change nothing but time, so that a run may be resumed with others."""
+
 CONVERSIONS = dacite.Config(strict=True, cast=[tuple], type_hooks={float: float})
 
 
@@ -56,3 +59,26 @@ def write_recipe(path: Path, config: TrainingConfig) -> None:
     """
     with replacing(path) as file:
         file.write(tomli_w.dumps(asdict(config)).encode())
+
+
+def differing_settings(config: TrainingConfig, other: TrainingConfig) -> list[str]:
+    """Names of the settings that shape weights and differ, as in ``dataset.batch``.
+
+    >>> from dataclasses import replace
+    >>> config = TrainingConfig()
+    >>> differing_settings(config, replace(config, steps=5, seed=7))
+    ['seed', 'steps']
+    """
+    values, others = _flat(asdict(config)), _flat(asdict(other))
+    return sorted(
+        name for name in values.keys() - UNSHAPING if values.get(name) != others.get(name)
+    )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= (
+            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        )
+    return flat
