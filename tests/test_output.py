@@ -145,6 +145,11 @@ def test_the_input_is_not_replaced_even_on_request(tmp_path, link):
 
 
 def test_an_input_that_is_gone_does_not_matter(tmp_path):
-    target = tmp_path / "result.nii"
-    target.touch()
-    check_writable(target, overwrite=True, source=tmp_path / "gone.nii")
+    target, gone = tmp_path / "result.nii", tmp_path / "gone.nii"
+    target.write_bytes(b"old")
+    with pytest.raises(OutputError, match="exists; choose another name, or ask to overwrite it"):
+        check_writable(target, source=gone)
+    check_writable(target, overwrite=True, source=gone)
+    assert target.read_bytes() == b"old"
+    write(target)
+    assert target.read_bytes() == b"new"
