@@ -19,7 +19,7 @@ from tdafd_cli.volumes.nifti_header import Stream, read_header, slope_intercept,
 from tdafd_cli.volumes.volume import Volume
 
 SUFFIXES = (".nii", ".nii.gz")
-"""Endings of the files that can be written, in lower case."""
+"""Endings of NIfTI files, in lower case."""
 
 OUTPUT_DTYPES = ("input", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
 """Values of ``dtype`` that `write_volume` takes."""

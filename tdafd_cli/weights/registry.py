@@ -157,7 +157,7 @@ def find_entry(name: str) -> Entry:
 def is_file_name(text: str) -> bool:
     """Whether text names a file rather than an entry; a file that exists always does."""
     path = Path(text)
-    return path.suffix == SUFFIX or path.name != text or path.is_file()
+    return path.suffix.lower() == SUFFIX or path.name != text or path.is_file()
 
 
 def bundled_path(entry: Entry) -> Path:
