@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import os
 import signal
 import stat
@@ -6,7 +7,7 @@ import stat
 import pytest
 
 from tdafd_cli.errors import OutputError
-from tdafd_cli.output import check_writable, replacing
+from tdafd_cli.output import check_writable, replacing, sha256
 
 
 def write(target, content=b"new"):
@@ -153,3 +154,11 @@ def test_an_input_that_is_gone_does_not_matter(tmp_path):
     assert target.read_bytes() == b"old"
     write(target)
     assert target.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("size", [0, 3, 3 * 2**20 + 1])
+def test_sha256_is_that_of_the_whole_file(tmp_path, size):
+    content = bytes(range(256)) * (size // 256 + 1)
+    path = tmp_path / "result.nii"
+    path.write_bytes(content[:size])
+    assert sha256(path) == hashlib.sha256(content[:size]).hexdigest()

@@ -15,7 +15,7 @@ from tdafd_cli.errors import DataError, MethodError, TdafdError
 from tdafd_cli.evaluation.case import Case, Reference, degraded, reference
 from tdafd_cli.evaluation.metrics import score
 from tdafd_cli.machine.metering import metered
-from tdafd_cli.provenance import sha256
+from tdafd_cli.output import sha256
 from tdafd_cli.volumes.files import volume_paths
 from tdafd_cli.volumes.nifti import read_volume
 

@@ -4,7 +4,6 @@ It is one TOML file, ``registry.toml`` in the folder of the weights that come wi
 is written by :func:`register` only.
 """
 
-import hashlib
 import math
 import os
 import re
@@ -18,7 +17,7 @@ import dacite
 import tomli_w
 
 from tdafd_cli.errors import WeightsError
-from tdafd_cli.output import replacing
+from tdafd_cli.output import replacing, sha256
 from tdafd_cli.weights.metadata import SUFFIX, read_metadata
 
 if sys.version_info >= (3, 11):
@@ -97,7 +96,7 @@ class Entry:
     def fits(self, path: Path) -> bool:
         """Whether a file has this entry's size and SHA-256; not if it cannot be read."""
         try:
-            return path.stat().st_size == self.size and _sha256(path) == self.sha256
+            return path.stat().st_size == self.size and sha256(path) == self.sha256
         except OSError:
             return False
 
@@ -191,15 +190,15 @@ def register(
     entries = read_registry(registry) if registry.exists() else {}
     metadata = read_metadata(path)
     name = name or path.stem
-    sha256, before = _sha256(path), entries.get(name)
-    version = version or _next_version(before, sha256)
+    digest, before = sha256(path), entries.get(name)
+    version = version or _next_version(before, digest)
     try:
         entry = Entry(
             name=name,
             version=version,
             scale=metadata["scale"],
             file=f"{name}{SUFFIX}",
-            sha256=sha256,
+            sha256=digest,
             size=path.stat().st_size,
             licence=licence or metadata.get("licence") or (before.licence if before else ""),
             sources=(f"{name}/{version}/{name}{SUFFIX}",),
@@ -222,10 +221,6 @@ def _entry(name: str, about: object) -> Entry:
     return dacite.from_dict(
         Entry, {**about, "name": name}, dacite.Config(strict=True, cast=[tuple])
     )
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _next_version(before: Entry | None, sha256: str) -> str:
