@@ -1,6 +1,5 @@
 """Recipes: the TOML files that say how weights are trained."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -9,14 +8,10 @@ from typing import Any
 import dacite
 import tomli_w
 
+from tdafd_cli.configuration import read_toml
 from tdafd_cli.errors import RecipeError
 from tdafd_cli.output import replacing
 from tdafd_cli.training.loop import TrainingConfig
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 UNSHAPING = {"dataset.workers", "checkpoint_minutes"}
 """Settings that change nothing but time, so that a run may be resumed with others."""
@@ -32,12 +27,7 @@ def read_recipe(path: Path) -> TrainingConfig:
     RecipeError
         If the file cannot be read, is not TOML, or holds an unknown name or an impossible value.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot read the recipe: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not TOML: {error}") from error
+    values = read_toml(path, "recipe", RecipeError)
     try:
         return config_from(values)
     except (dacite.DaciteError, ValueError) as error:

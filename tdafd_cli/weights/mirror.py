@@ -4,7 +4,6 @@ import hashlib
 import os
 import socket
 import ssl
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,13 +16,9 @@ from urllib.request import url2pathname
 
 from platformdirs import user_config_path
 
+from tdafd_cli.configuration import read_toml
 from tdafd_cli.errors import WeightsError
 from tdafd_cli.weights.registry import Entry
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 if TYPE_CHECKING:
     import requests
@@ -301,13 +296,11 @@ def _shown(url: str) -> str:
 def _url_in_configuration() -> str | None:
     path = configuration_path()
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot read the configuration: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path}: not TOML: {error}") from error
+        values = read_toml(path, "configuration", WeightsError)
+    except WeightsError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
     table = values.get("weights", {})
     url = table.get("url") if isinstance(table, dict) else table
     if url is not None and not isinstance(url, str):

@@ -7,7 +7,6 @@ is written by :func:`register` only.
 import math
 import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,14 +15,10 @@ from typing import Any
 import dacite
 import tomli_w
 
+from tdafd_cli.configuration import read_toml
 from tdafd_cli.errors import WeightsError
 from tdafd_cli.output import replacing, sha256
 from tdafd_cli.weights.metadata import SUFFIX, read_metadata
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 REGISTRY_VARIABLE = "TDAFD_REGISTRY"
 REGISTRY_FILE = "registry.toml"
@@ -126,13 +121,9 @@ def read_registry(path: Path | None = None) -> dict[str, Entry]:
         its folder, say.
     """
     path = path or registry_path()
+    values = read_toml(path, "registry", WeightsError)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
         entries = [_entry(name, about) for name, about in values.items()]
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot read the registry: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path}: not TOML: {error}") from error
     except (dacite.DaciteError, ValueError) as error:
         raise WeightsError(f"{path}: not a registry: {error}") from error
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
