@@ -20,6 +20,7 @@ from torch import nn
 
 from tdafd_cli.networks.autocast import without_autocast
 from tdafd_cli.networks.superformer import SuperFormer
+from tdafd_cli.networks.tdafd import pixel_shuffle
 from tdafd_cli.sampling.interpolation import interpolate
 
 
@@ -70,11 +71,9 @@ class PixelShuffle3d(nn.Module):
         self.scale = scale
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        batch, channels, i, j, k = x.shape
-        s = self.scale
-        split = x.reshape(batch, channels // s**3, s, s, s, i, j, k)
-        moved = split.permute(0, 1, 5, 2, 6, 3, 7, 4)
-        return moved.reshape(batch, channels // s**3, s * i, s * j, s * k)
+        groups = x.reshape(-1, self.scale**3, *x.shape[2:])  # -> (B C, s^3, I, J, K)
+        high = pixel_shuffle(groups, self.scale)
+        return high.view(len(x), -1, *high.shape[2:])
 
 
 class Interpolated(nn.Module):
