@@ -9,6 +9,7 @@ from nibabel.orientations import apply_orientation, io_orientation
 from PIL import Image
 
 from tdafd_cli.evaluation.case import Case
+from tdafd_cli.volumes.foreground import foreground_box
 from tdafd_cli.volumes.intensity import IntensityRange, intensity_range, normalise
 
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
@@ -69,15 +70,7 @@ def _panels(case: Case, method: str, estimate: np.ndarray) -> list[Panel]:
     turn = io_orientation(affine)
     reference = case.reference.high.numpy()
     window = intensity_range(reference)
-    mask = apply_orientation(case.reference.mask, turn)
-    inside = np.argwhere(mask)
-    lowest, highest = inside.min(axis=0), inside.max(axis=0) + 1
-    margin = np.ceil(MARGIN * (highest - lowest)).astype(int)
-    box = [
-        slice(int(max(0, a)), int(b))
-        for a, b in zip(lowest - margin, highest + margin, strict=True)
-    ]
-    middle = inside.mean(axis=0).astype(int).tolist()
+    box, middle = foreground_box(apply_orientation(case.reference.mask, turn), MARGIN)
     sizes = np.array(case.reference.volume.voxel_size)[np.argsort(turn[:, 0])]
     panels = []
     for plane, across in PLANES.items():
