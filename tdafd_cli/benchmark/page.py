@@ -10,7 +10,7 @@ from typing import Any
 from tdafd_cli.benchmark.costs import TDAFD_NAME
 from tdafd_cli.benchmark.gallery import ERROR_SHARE, MOST_VOLUMES, Panel
 from tdafd_cli.benchmark.plots import cost_plot, method_colours, volume_plot
-from tdafd_cli.benchmark.run import Results
+from tdafd_cli.benchmark.results import Results
 from tdafd_cli.benchmark.tables import Table, result_tables
 
 VIEWER = """

@@ -1,16 +1,15 @@
 """Benchmark: methods over degraded volumes, with scores, costs and how they were come by."""
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tdafd_cli.benchmark.comparison import INTERVAL, TEST, Row, Summary, summaries
-from tdafd_cli.benchmark.costs import Cost
+from tdafd_cli.benchmark.comparison import Row, summaries
 from tdafd_cli.benchmark.methods import BASELINES, Method
+from tdafd_cli.benchmark.results import Failure, Results
 from tdafd_cli.errors import DataError, MethodError, TdafdError
 from tdafd_cli.evaluation.case import Case, Reference, degraded, reference
 from tdafd_cli.evaluation.metrics import score
@@ -19,57 +18,11 @@ from tdafd_cli.output import sha256
 from tdafd_cli.volumes.files import volume_paths
 from tdafd_cli.volumes.nifti import read_volume
 
-FORMAT = "tdafd-benchmark-1"
 DIGITS = 8  # of a score: runs on one machine agree in them
 EXAMPLE = "head_2mm.nii.gz"
 
 Seen = Callable[[Case, str, np.ndarray], None]
 """Told of each estimate: case, method, (sI, sJ, sK) array."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What could not be done, in one line; of one method, or of all where it names none."""
-
-    volume: str
-    message: str
-    degradation: str | None = None
-    method: str | None = None
-
-
-@dataclass
-class Results:
-    """All that a benchmark found; a record that fills while it runs.
-
-    Attributes
-    ----------
-    provenance : dict
-    costs : list of Cost
-    scale : int, optional
-        Of ``rows``; None without data.
-    data : list of dict
-        Name, SHA-256, shape and voxel size of each volume.
-    methods : list of dict
-    rows : list of Row
-    summaries : list of Summary
-    failures : list of Failure
-    """
-
-    provenance: dict[str, Any]
-    costs: list[Cost] = field(default_factory=list)
-    scale: int | None = None
-    data: list[dict[str, Any]] = field(default_factory=list)
-    methods: list[dict[str, Any]] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    summaries: list[Summary] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON knows; what is not finite becomes None."""
-        values = {"format": FORMAT, **asdict(self), "test": TEST, "interval": INTERVAL}
-        plain = _finite(values)
-        assert isinstance(plain, dict)
-        return plain
 
 
 def example_path() -> Path:
@@ -184,13 +137,3 @@ def _about(judged: Reference, path: Path) -> dict[str, Any]:
         "shape": list(judged.volume.shape),
         "voxel_size": [round(size, 4) for size in judged.volume.voxel_size],
     }
-
-
-def _finite(values: Any) -> Any:
-    if isinstance(values, dict):
-        return {name: _finite(value) for name, value in values.items()}
-    if isinstance(values, list | tuple):
-        return [_finite(value) for value in values]
-    if isinstance(values, float) and not math.isfinite(values):
-        return None
-    return values

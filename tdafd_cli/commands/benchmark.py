@@ -25,7 +25,7 @@ from tdafd_cli.commands.terminal import user_errors
 if TYPE_CHECKING:
     from tdafd_cli.benchmark.gallery import Gallery
     from tdafd_cli.benchmark.methods import Method
-    from tdafd_cli.benchmark.run import Results
+    from tdafd_cli.benchmark.results import Results
     from tdafd_cli.benchmark.tables import Table
     from tdafd_cli.inference.prediction import InferenceSettings
     from tdafd_cli.networks.tdafd import TDAFDConfig
@@ -136,7 +136,8 @@ def benchmark(
 
         from tdafd_cli.benchmark.costs import costs
         from tdafd_cli.benchmark.gallery import Gallery
-        from tdafd_cli.benchmark.run import Results, check_methods, find_volumes, run_benchmark
+        from tdafd_cli.benchmark.results import Results
+        from tdafd_cli.benchmark.run import check_methods, find_volumes, run_benchmark
         from tdafd_cli.inference.prediction import InferenceSettings
         from tdafd_cli.machine.devices import choose_device, choose_precision, precision_name
         from tdafd_cli.provenance import provenance

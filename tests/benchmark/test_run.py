@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from tdafd_cli.benchmark.comparison import Row, bootstrap_interval, paired_p_value, summaries
 from tdafd_cli.benchmark.methods import external, interpolations, itk_bspline
-from tdafd_cli.benchmark.run import Results, example_path, find_volumes, run_benchmark
+from tdafd_cli.benchmark.results import Results
+from tdafd_cli.benchmark.run import example_path, find_volumes, run_benchmark
 from tdafd_cli.commands.benchmark import benchmark
 from tdafd_cli.errors import MethodError, TdafdError, VolumeError
 from tdafd_cli.evaluation.case import degraded, reference
