@@ -23,10 +23,13 @@ from tdafd_cli.commands.options import (
 from tdafd_cli.commands.terminal import user_errors
 
 if TYPE_CHECKING:
-    from tdafd_cli.benchmark.gallery import Gallery
+    import numpy as np
+
+    from tdafd_cli.benchmark.gallery import Panel
     from tdafd_cli.benchmark.methods import Method
     from tdafd_cli.benchmark.results import Results
     from tdafd_cli.benchmark.tables import Table
+    from tdafd_cli.evaluation.case import Case
     from tdafd_cli.inference.prediction import InferenceSettings
     from tdafd_cli.networks.tdafd import TDAFDConfig
 
@@ -135,7 +138,7 @@ def benchmark(
         progress = _progress(shown=not quiet)
 
         from tdafd_cli.benchmark.costs import costs
-        from tdafd_cli.benchmark.gallery import Gallery
+        from tdafd_cli.benchmark.gallery import new_panels
         from tdafd_cli.benchmark.results import Results
         from tdafd_cli.benchmark.run import check_methods, find_volumes, run_benchmark
         from tdafd_cli.inference.prediction import InferenceSettings
@@ -167,7 +170,12 @@ def benchmark(
                 seed=seed,
             )
         )
-        gallery = Gallery()
+        panels: list[Panel] = []
+
+        def seen(case: "Case", name: str, estimate: "np.ndarray") -> None:
+            if report is not None:
+                panels.extend(new_panels(case, name, estimate, panels))
+
         for cost in costs(
             _configs(scales),
             patch=patch,
@@ -185,11 +193,11 @@ def benchmark(
                 methods,
                 scale=scales[0],
                 degradations=_degradations(degradation),
-                seen=gallery.add if report is not None else lambda case, name, estimate: None,
+                seen=seen,
                 progress=progress,
             )
         progress("")
-        _write(results, gallery, json_file, csv_file, markdown, report)
+        _write(results, panels, json_file, csv_file, markdown, report)
     if not quiet:
         _print(results)
     for failure in results.failures:
@@ -265,7 +273,7 @@ def _configs(scales: Sequence[int]) -> "dict[int, TDAFDConfig]":
 
 def _write(
     results: "Results",
-    gallery: "Gallery",
+    panels: "list[Panel]",
     json_file: Path | None,
     csv_file: Path | None,
     markdown: Path | None,
@@ -281,7 +289,7 @@ def _write(
         (json_file, lambda: json.dumps(results.to_dict(), indent=1) + "\n"),
         (csv_file, lambda: to_csv(results)),
         (markdown, lambda: to_markdown(result_tables(results))),
-        (report and report / PAGE, lambda: to_html(results, gallery.panels)),
+        (report and report / PAGE, lambda: to_html(results, panels)),
     ]
     for path, text in texts:
         if path is not None:
