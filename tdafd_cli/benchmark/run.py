@@ -1,28 +1,132 @@
-"""Benchmark: methods over degraded volumes, with scores, costs and how they were come by."""
+"""A benchmark: what networks cost, and what methods make of degraded volumes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tdafd_cli.benchmark.comparison import Row, summaries
-from tdafd_cli.benchmark.methods import BASELINES, Method
+from tdafd_cli.benchmark.costs import costs
+from tdafd_cli.benchmark.gallery import Panel, new_panels
+from tdafd_cli.benchmark.methods import BASELINES, Method, external, interpolations, trained
 from tdafd_cli.benchmark.results import Failure, Results
 from tdafd_cli.errors import DataError, MethodError, TdafdError
 from tdafd_cli.evaluation.case import Case, Reference, degraded, reference
 from tdafd_cli.evaluation.metrics import score
+from tdafd_cli.inference.prediction import InferenceSettings
+from tdafd_cli.machine.devices import choose_device, choose_precision, precision_name
 from tdafd_cli.machine.metering import metered
+from tdafd_cli.networks.tdafd import TDAFDConfig
 from tdafd_cli.output import sha256
+from tdafd_cli.provenance import provenance
+from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
 from tdafd_cli.volumes.files import volume_paths
 from tdafd_cli.volumes.nifti import read_volume
+from tdafd_cli.weights.store import bundled_names, default_name, load_weights
 
 DIGITS = 8  # of a score: runs on one machine agree in them
 EXAMPLE = "head_2mm.nii.gz"
 
 Seen = Callable[[Case, str, np.ndarray], None]
 """Told of each estimate: case, method, (sI, sJ, sK) array."""
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings:
+    """What to benchmark, and how.
+
+    Attributes
+    ----------
+    places : tuple of Path
+        Folders and files of high-resolution volumes; none to count costs alone.
+    scales : tuple of int
+        Of costs; the first is that of scores.
+    degradations : tuple of str
+    weights : tuple of str
+        Names and paths; those that come with the program by default.
+    commands : tuple of (name, command)
+        Other programs, as `external` takes them.
+    inference : InferenceSettings
+        Of networks; costs take device, precision and threads from it.
+    patch : int
+        High voxels along each edge of the patch that costs are for.
+    time_peers : bool
+        Whether peers are run too; some take minutes on a CPU.
+    seed : int
+        Of the bootstrap.
+    slices : bool
+        Whether to keep slices of estimates.
+    """
+
+    places: tuple[Path, ...] = ()
+    scales: tuple[int, ...] = (2,)
+    degradations: tuple[str, ...] = tuple(BENCHMARK_DEGRADATIONS)
+    weights: tuple[str, ...] = ()
+    commands: tuple[tuple[str, str], ...] = ()
+    inference: InferenceSettings = field(default_factory=InferenceSettings)
+    patch: int = 64
+    time_peers: bool = False
+    seed: int = 0
+    slices: bool = False
+
+
+def run_benchmark(
+    settings: BenchmarkSettings,
+    *,
+    command: str,
+    progress: Callable[[str], None] = lambda line: None,
+) -> tuple[Results, list[Panel]]:
+    """Count and measure costs, then score every method on every volume.
+
+    Parameters
+    ----------
+    settings : BenchmarkSettings
+    command : str
+        As typed, for the record.
+    progress : callable
+        Told in a line what is being done.
+
+    Returns
+    -------
+    Results, and slices of the first volumes if they were asked for
+
+    Raises
+    ------
+    TdafdError
+        Before any computing, if volumes, weights, methods or the device are not to be had. What
+        fails later is noted in the results, and the rest goes on.
+    """
+    settings = replace(settings, inference=_resolved(settings.inference))
+    inference = settings.inference
+    volumes = find_volumes(settings.places)
+    methods = _methods(settings) if volumes else []
+    check_methods(methods)
+    how = {name: getattr(inference, name) for name in ("device", "precision", "threads")}
+    results = Results(provenance(command=command, seed=settings.seed, **how))
+    configs = _configs(settings.scales)
+    for cost in costs(configs, patch=settings.patch, time_peers=settings.time_peers, **how):
+        progress(f"x{cost.scale}: {cost.network}")
+        results.costs.append(cost)
+    panels: list[Panel] = []
+
+    def keep_slices(case: Case, method: str, estimate: np.ndarray) -> None:
+        if settings.slices:
+            panels.extend(new_panels(case, method, estimate, panels))
+
+    if volumes:
+        score_methods(
+            results,
+            volumes,
+            methods,
+            scale=settings.scales[0],
+            degradations=settings.degradations,
+            seen=keep_slices,
+            progress=progress,
+        )
+    progress("")
+    return results, panels
 
 
 def example_path() -> Path:
@@ -59,7 +163,7 @@ def check_methods(methods: Sequence[Method]) -> None:
         raise MethodError(f"two methods are named {twice[0]}; give them different names")
 
 
-def run_benchmark(
+def score_methods(
     results: Results,
     volumes: dict[str, Path],
     methods: Sequence[Method],
@@ -105,6 +209,37 @@ def run_benchmark(
     if results.rows:
         seed = results.provenance["seed"]
         results.summaries = summaries(results.rows, BASELINES, seed=seed)
+
+
+def _resolved(inference: InferenceSettings) -> InferenceSettings:
+    """Settings with the device and the precision that "auto" stands for here."""
+    device = choose_device(inference.device)
+    precision = precision_name(choose_precision(inference.precision, device))
+    return replace(inference, device=str(device), precision=precision)
+
+
+def _methods(settings: BenchmarkSettings) -> list[Method]:
+    """Every interpolation, the weights and the programs asked for."""
+    scale, inference = settings.scales[0], settings.inference
+    return [
+        *interpolations(inference.threads),
+        *(
+            trained(load_weights(name, scale=scale), inference, patch=settings.patch)
+            for name in settings.weights or (default_name(scale),)
+        ),
+        *(external(name, command) for name, command in settings.commands),
+    ]
+
+
+def _configs(scales: Sequence[int]) -> dict[int, TDAFDConfig]:
+    """The network that comes with the program for each scale; the default one where none does."""
+    bundled = bundled_names()
+    return {
+        scale: load_weights(default_name(scale)).config
+        if f"tdafd-x{scale}" in bundled
+        else TDAFDConfig(scale=scale)
+        for scale in scales
+    }
 
 
 def _score(results: Results, case: Case, method: Method, seen: Seen) -> None:
