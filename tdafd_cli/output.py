@@ -24,7 +24,7 @@ def check_writable(target: Path, overwrite: bool = False, *, source: Path | None
     overwrite : bool
         Whether an existing file may be replaced.
     source : Path, optional
-        Input, which is not replaced even then, whatever link leads to it.
+        Input, which is never replaced, even through a link.
     """
     try:
         _check_folder(target)

@@ -24,7 +24,7 @@ REFERENCE, LOW = "reference", "low"
 
 @dataclass(frozen=True)
 class Panel:
-    """One slice as seen by one method.
+    """One slice of one method's result.
 
     Attributes
     ----------

@@ -31,7 +31,7 @@ LONGEST_REASON = 200  # characters of a failed program's last line
 BSPLINE = "bspline"
 INTERPOLATIONS = ("nearest", "trilinear", BSPLINE, "sinc")
 BASELINES = INTERPOLATIONS[1:]
-"""Interpolations of which the best is what others are tested against."""
+"""Interpolations; methods are tested against the best of them."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Method:
     name : str
     kind : {"interpolation", "network", "command"}
     estimate : callable
-        (sI, sJ, sK) array on the reference's scale, of a case. A `TdafdError` tells why not.
+        (sI, sJ, sK) array on the reference's scale, of a case. Raises `TdafdError` if it fails.
     about : mapping
         What a result file says about it.
     """

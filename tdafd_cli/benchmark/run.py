@@ -30,7 +30,7 @@ DIGITS = 8  # of a score: runs on one machine agree in them
 EXAMPLE = "head_2mm.nii.gz"
 
 Seen = Callable[[Case, str, np.ndarray], None]
-"""Told of each estimate: case, method, (sI, sJ, sK) array."""
+"""Called with each estimate: case, method, (sI, sJ, sK) array."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def run_benchmark(
     command : str
         As typed, for the record.
     progress : callable
-        Told in a line what is being done.
+        Called with a line on what is being done.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def run_benchmark(
     Raises
     ------
     TdafdError
-        Before any computing, if volumes, weights, methods or the device are not to be had. What
+        Before any computing, if volumes, weights, methods or the device are not available. What
         fails later is noted in the results, and the rest goes on.
     """
     settings = replace(settings, inference=_resolved(settings.inference))
@@ -137,7 +137,7 @@ def example_path() -> Path:
 
 
 def find_volumes(places: Sequence[Path]) -> dict[str, Path]:
-    """Volumes in folders, at any depth, and files, by names that tell them apart.
+    """Volumes in folders, at any depth, and files, by unique names.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def find_volumes(places: Sequence[Path]) -> dict[str, Path]:
 
 
 def check_methods(methods: Sequence[Method]) -> None:
-    """Raise `MethodError` if two methods share a name: their rows could not be told apart."""
+    """Raise `MethodError` if two methods share a name: their rows would be mixed up."""
     names = [method.name for method in methods]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -185,9 +185,9 @@ def score_methods(
     scale : int
     degradations : sequence of str
     seen : callable
-        Told of every estimate, which is not kept.
+        Called with every estimate, which is not kept.
     progress : callable
-        Told in a line what comes next.
+        Called with a line on what comes next.
     """
     check_methods(methods)
     results.scale = scale

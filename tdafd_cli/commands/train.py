@@ -68,7 +68,7 @@ def train(
         float, typer.Option(min=0, help="Stop after so long, with a checkpoint to resume from.")
     ] = float("inf"),
     until: Annotated[
-        int | None, typer.Option(min=1, help="Stop after this step, likewise.")
+        int | None, typer.Option(min=1, help="Stop after this step, with a checkpoint.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -121,13 +121,13 @@ def _changed(
 
 def _told(gains: dict[str, float]) -> str:
     """Gains as text, degradation by degradation."""
-    told = ", ".join(f"{kind} {gain:+.2f} dB" for kind, gain in gains.items())
-    return f"over the best interpolation: {told}"
+    text = ", ".join(f"{kind} {gain:+.2f} dB" for kind, gain in gains.items())
+    return f"over the best interpolation: {text}"
 
 
 @contextmanager
 def _progress_report(*, shown: bool) -> Iterator[Callable[["Progress"], None]]:
-    """Bar on stderr with loss, gains and time left for a person, else a line at times."""
+    """Progress bar on a terminal, with loss, gains and time left; elsewhere a line at times."""
     if not shown:
         yield lambda progress: None
         return

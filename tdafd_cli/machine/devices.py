@@ -22,7 +22,7 @@ def choose_device(name: str) -> torch.device:
     Raises
     ------
     DeviceError
-        If it is not to be had here.
+        If it is not available here.
     """
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
@@ -102,6 +102,6 @@ def _fastest_precision(device: torch.device) -> torch.dtype:
 
 
 def _cpu_capabilities() -> set[str]:
-    """Instruction sets of the CPU; older versions of PyTorch do not tell, so none."""
+    """Instruction sets of the CPU; older versions of PyTorch do not report any."""
     get_capabilities = getattr(torch.cpu, "get_capabilities", dict)
     return {name for name, found in get_capabilities().items() if found is True}

@@ -1,4 +1,4 @@
-"""Memory: what is free, what was taken at most, and what the C library keeps of it."""
+"""Memory: what is free, its peak, and whether the C library keeps what was freed."""
 
 import ctypes
 import sys

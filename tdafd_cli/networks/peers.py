@@ -3,9 +3,9 @@
 Each maps a low volume (B, 1, I, J, K) to (B, 1, sI, sJ, sK). Those that work on the *high* grid
 get the low volume through cubic B-spline interpolation, those on the *low* grid upsample inside.
 No code was taken over; layers and widths are those of the papers and of what their authors
-published, and at x2 the parameter counts are the published ones (`Peer.parameters`). Papers that
-tell one scale only leave the upsampling layers at the others to us: kernels grow with the scale.
-None of them comes with weights here.
+published, and at x2 the parameter counts are the published ones (`Peer.parameters`). Where a
+paper describes one scale only, the kernels of our upsampling layers grow with the scale. None of
+them comes with weights here.
 """
 
 from collections.abc import Callable, Mapping

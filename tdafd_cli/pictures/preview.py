@@ -47,7 +47,7 @@ def write_preview(
     Raises
     ------
     OutputError
-        The target is refused, as `check_preview` tells, or writing fails.
+        The target is refused by `check_preview`, or writing fails.
     """
     check_preview(path, overwrite)
     picture = draw_preview(low, high, name=name)

@@ -38,5 +38,5 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 
 
 def missing_checkpoint(path: Path) -> DataError:
-    """Error that tells that there is nothing to resume."""
+    """Error for a run without a checkpoint to resume from."""
     return DataError(f"{path}: no checkpoint to resume from; start without --resume")

@@ -232,11 +232,11 @@ def train(
     dtype : {torch.float32, torch.bfloat16}
         Precision of the trunk.
     report : callable
-        Told after every step.
+        Called after every step.
     stop_after_seconds : float
         Checkpoint and return after this long; a resumed run goes on with the same schedule.
     until : int, optional
-        Checkpoint and return after this step, likewise.
+        Checkpoint and return after this step; a resumed run goes on likewise.
     """
     stream = batches(
         volumes,
@@ -360,7 +360,7 @@ def _validate(
     output: Path,
     dtype: torch.dtype,
 ) -> None:
-    """Score what the averaged weights do in one pass, unaided, on every case and log it."""
+    """Score the averaged weights on every case, in one pass without consistency, and log it."""
     network = _averaged(state)
     device = next(network.parameters()).device
     settings = InferenceSettings(str(device), precision_name(dtype), ensemble=1, consistency="none")
@@ -371,7 +371,7 @@ def _validate(
 
 
 def _metadata(state: TrainingState, config: TrainingConfig) -> dict[str, Any]:
-    """What a weights file tells of its training."""
+    """What a weights file records of its training."""
     return {
         "scale": config.network.scale,
         "seed": config.seed,

@@ -82,7 +82,7 @@ def train_folder(
     until : int, optional
         Stop after this step, with a checkpoint to resume from.
     report : callable
-        Told after every step, in the first process only.
+        Called after every step, in the first process only.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def _check_unchanged(config: TrainingConfig, recipe: Path) -> None:
 
 
 def _check_batch(config: TrainingConfig) -> None:
-    """Refuse a batch of which some processes would get less than others, or nothing."""
+    """Refuse a batch that processes cannot share equally."""
     batch, processes = config.dataset.batch, distribution.started_processes() or 1
     if batch % processes:
         raise RecipeError(

@@ -7,7 +7,7 @@ from tdafd_cli.volumes.nifti import SUFFIXES
 
 
 def volume_paths(folder: Path) -> list[Path]:
-    """NIfTI files anywhere below a folder, told by their suffix in any case, sorted.
+    """NIfTI files anywhere below a folder, sorted; the case of their suffix does not matter.
 
     Raises
     ------

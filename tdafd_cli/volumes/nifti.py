@@ -29,7 +29,7 @@ _GZIP_SIGNATURE = b"\x1f\x8b"
 _GZIP_LEVEL = 1
 # Slices converted at a time: 16 float32 fill a cache line of data that runs along K.
 _SLAB = 16
-# Files of a folder looked at to tell DICOM: notes may stand before the first slice.
+# Files of a folder that are examined for DICOM; notes may come before the first slice.
 _FOLDER_SAMPLE = 20
 
 
@@ -63,7 +63,7 @@ def check_target(path: str | Path, overwrite: bool = False, *, source: Path | No
     overwrite : bool
         Whether an existing file may be replaced.
     source : Path, optional
-        Input file, which is not replaced even then, whatever link leads to it.
+        Input file, which is never replaced, even through a link.
     """
     path = Path(path)
     if not path.name.lower().endswith(SUFFIXES):
@@ -97,7 +97,7 @@ def write_volume(
     Raises
     ------
     OutputError
-        The target is refused, as `check_target` tells, or writing fails. No file is left then.
+        The target is refused by `check_target`, or writing fails. No partial file is left.
     """
     path = Path(path)
     if dtype not in OUTPUT_DTYPES:
@@ -188,10 +188,10 @@ def _working_dtype(stored: np.dtype, slope: float, intercept: float) -> type[np.
 
 
 def _check_intensities(data: np.ndarray) -> None:
-    spoilt = data.size - np.count_nonzero(np.isfinite(data))
-    if spoilt:
+    invalid = data.size - np.count_nonzero(np.isfinite(data))
+    if invalid:
         raise VolumeError(
-            f"{spoilt} of {data.size} voxels are NaN or infinite; replace them first, for example "
+            f"{invalid} of {data.size} voxels are NaN or infinite; replace them first, for example "
             "with numpy.nan_to_num, or `fslmaths IN -nan OUT` if all are NaN"
         )
     if data.min() == data.max():
@@ -226,7 +226,7 @@ def _compressed(file: BinaryIO, path: Path) -> AbstractContextManager[Stream]:
 
 
 def _write_voxels(stream: Stream, data: np.ndarray, header: Nifti1Header) -> None:
-    """Write voxels as the header tells, a few slices at a time: copies would double the memory."""
+    """Write voxels as the header describes, a few slices at a time: copies would double memory."""
     dtype = header.get_data_dtype()
     slope, intercept = slope_intercept(header)
     for start in range(0, data.shape[2], _SLAB):

@@ -19,9 +19,9 @@ from tdafd_cli.volumes.signatures import header_class
 Stream = BinaryIO | gzip.GzipFile
 """Open binary file, which decompresses if need be."""
 
-# Determinant of the unit axes below which float32 cannot tell them apart.
+# Determinant of the unit axes below which they are linearly dependent in float32.
 _FLATTEST = 1e-6
-# nibabel logs what it mends in a header; the mended header is what counts here.
+# nibabel logs what it repairs in a header; only the repaired header matters here.
 _MUTED = logging.Logger("nibabel, muted", level=logging.CRITICAL + 1)
 
 
@@ -43,9 +43,9 @@ def read_header(stream: Stream) -> Nifti1Header:
     stream.seek(0)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd lengths of extensions, mended on writing
+            warnings.simplefilter("ignore")  # odd lengths of extensions, repaired on writing
             header: Nifti1Header = kind.from_fileobj(stream, check=False)
-        _check_voxel_size(header)  # before zeros are mended into ones
+        _check_voxel_size(header)  # before zeros are replaced by ones
         header.check_fix(logger=_MUTED)
         _check_shape(header)
         _check_dtype(header)

@@ -1,4 +1,4 @@
-"""File formats, told by the first bytes of a file: NIfTI, and others with what to do about them."""
+"""File formats, recognised by a file's first bytes: NIfTI, and others with advice on conversion."""
 
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header

@@ -15,7 +15,7 @@ class Volume:
     ----------
     data : (I, J, K) array
         Intensities, with the file's slope and intercept applied: float32, or float64 where
-        float32 would blur the stored numbers.
+        float32 would round the stored numbers.
     affine : (4, 4) array
         Maps voxel indices (I, J, K) to RAS+ coordinates, in millimetres by convention.
     header : Nifti1Header

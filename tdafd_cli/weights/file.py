@@ -1,4 +1,4 @@
-"""Weights files: a network's state, and all that tells how it came to be.
+"""Weights files: a network's state, and metadata on how it was trained.
 
 A weights file is safetensors and nothing else: it holds numbers and text, so unlike a pickled
 checkpoint it cannot run code when it is opened. Its metadata keeps the format's version, the

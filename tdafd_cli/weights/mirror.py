@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import requests
 
 Progress = Callable[[int, int], None]
-"""Told how many bytes have arrived, of how many."""
+"""Called with the number of bytes received and the number of all."""
 
 URL_VARIABLE = "TDAFD_WEIGHTS_URL"
 OFFLINE_VARIABLE = "TDAFD_OFFLINE"
@@ -58,7 +58,7 @@ class Mirror:
 
 
 class _TemporaryError(WeightsError):
-    """What failed may succeed a little later."""
+    """A failure that may not happen again a little later."""
 
 
 class _Receiver:
@@ -108,7 +108,7 @@ def configuration_path() -> Path:
 
 
 def check_mirror(entry: Entry, mirror: Mirror) -> None:
-    """Raise `WeightsError`, which tells what to set, if nothing can be fetched from a mirror."""
+    """Raise `WeightsError`, with advice, if nothing can be fetched from a mirror."""
     if mirror.url is None:
         raise WeightsError(
             f"{entry.name}: no mirror to download from is known; set {URL_VARIABLE} to the "
@@ -243,12 +243,12 @@ def _translated(timeout: float) -> Iterator[None]:
 
 
 def _phrase(status: int) -> str:
-    """Usual words for a status: the server's own could be anything."""
+    """Standard phrase for a status, as the server's own may be any text."""
     return HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
 
 
 def _reason(error: Exception, timeout: float) -> str:
-    """What is known of why a connection failed, from the error and what led to it."""
+    """Why a connection failed, from the error and its causes."""
     from requests.exceptions import ProxyError, Timeout
     from urllib3.exceptions import ReadTimeoutError
 
@@ -261,8 +261,8 @@ def _reason(error: Exception, timeout: float) -> str:
         return "the proxy that HTTPS_PROXY or HTTP_PROXY names does not help"
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         return "no such host"
-    told = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
-    return told[-1] if told else "the connection broke"
+    reasons = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    return reasons[-1] if reasons else "the connection broke"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

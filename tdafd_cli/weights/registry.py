@@ -135,7 +135,7 @@ def find_entry(name: str) -> Entry:
     Raises
     ------
     WeightsError
-        If there is none; it tells which there are.
+        If there is none; the message lists those there are.
     """
     entries = read_registry()
     if name not in entries:
@@ -158,7 +158,7 @@ def bundled_path(entry: Entry) -> Path:
 def register(
     path: Path, *, name: str | None = None, version: str | None = None, licence: str | None = None
 ) -> Entry:
-    """Enter a weights file, or enter it anew, with what its metadata tell about it.
+    """Add a weights file to the registry, or update its entry, from the file's metadata.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def _next_version(before: Entry | None, sha256: str) -> str:
 
 
 def _numbers(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """What TOML and JSON can both keep of nested scores: finite numbers."""
+    """Finite numbers of nested scores, which both TOML and JSON can hold."""
     kept: dict[str, Any] = {}
     for name, value in scores.items():
         if isinstance(value, Mapping):

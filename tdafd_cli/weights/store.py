@@ -41,16 +41,16 @@ def load_weights(
     name_or_path : str or Path
         A ``.safetensors`` file or a name in the registry. A name's file is taken from the user's
         cache, else from those that come with the program, else it is downloaded into the cache;
-        a damaged one is passed over.
+        a damaged one is ignored.
     scale : int, optional
         The scale they must serve.
     progress : callable, optional
-        Told how many bytes of a download have arrived, of how many.
+        Called with the bytes of a download received so far and the bytes of all.
 
     Raises
     ------
     WeightsError
-        In one line: unknown name, no such file, not to be had, damaged, pickled, not a TDAFD's,
+        In one line: unknown name, no such file, not available, damaged, pickled, not a TDAFD's,
         for another scale, of other shapes than their configuration says, or not finite.
     """
     name, path = _find(name_or_path, progress)
