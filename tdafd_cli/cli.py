@@ -42,6 +42,17 @@ app = typer.Typer(
 )
 
 
+MOST_WARNINGS = 3  # lines for one volume; --json has all
+
+
+class LabelsName(str, Enum):
+    """Values of ``--labels``."""
+
+    AUTO = "auto"
+    YES = "yes"
+    NO = "no"
+
+
 class OutputDtype(str, Enum):
     """Values of ``--dtype``."""
 
@@ -131,6 +142,18 @@ def upscale(
     threads: Threads = None,
     ensemble: Ensemble = PassesName.AUTO,
     consistency: Consistency = ConsistencyName.AUTO,
+    fallback: Annotated[
+        bool,
+        typer.Option(
+            "--fallback/--no-fallback",
+            help="Interpolate where the scan is smoother than any the weights know, and mend stray "
+            "voxels first.",
+        ),
+    ] = True,
+    labels: Annotated[
+        LabelsName,
+        typer.Option(help="Take the input for labels, whose voxels are repeated; auto looks."),
+    ] = LabelsName.AUTO,
     dtype: Annotated[
         OutputDtype, typer.Option(help="Type of the stored numbers.")
     ] = OutputDtype.INPUT,
@@ -182,6 +205,8 @@ def upscale(
                     threads=threads,
                     ensemble=ensemble.passes,
                     consistency=consistency.value,
+                    fallback=fallback,
+                    labels=labels.value,
                 ),
                 dtype=dtype.value,
                 overwrite=overwrite,
@@ -206,21 +231,31 @@ def _report(summary: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
     if not quiet:
         for note in summary["notes"]:
             typer.echo(f"note: {note}", err=True)
+        for warning in summary["warnings"][:MOST_WARNINGS]:
+            typer.echo(f"warning: {warning['sentence']}", err=True)
     if as_json:
         typer.echo(json.dumps(summary))
     elif not quiet:
-        passes, consistency = summary["ensemble"], summary["consistency"]
-        how = (
-            summary["device"],
-            summary["precision"],
-            f"{passes} pass{'es' if passes > 1 else ''}",
-            *(() if consistency == "none" else (f"consistent with {consistency}",)),
-        )
+        how = _method(summary)
         typer.echo(
             f"{summary['target']}: {times(summary['output_shape'])} voxels of "
-            f"{times(summary['output_voxel_size'])} mm by {summary['weights']} in "
-            f"{summary['seconds']['total']:.1f} s ({', '.join(how)})"
+            f"{times(summary['output_voxel_size'])} mm by {how[0]} in "
+            f"{summary['seconds']['total']:.1f} s ({', '.join(how[1:])})"
         )
+
+
+def _method(summary: dict[str, Any]) -> list[str]:
+    """What made the voxels, then how."""
+    passes, consistency = summary["ensemble"], summary["consistency"]
+    if passes == 0:
+        return ["interpolation alone", summary["device"]]
+    return [
+        summary["weights"],
+        summary["device"],
+        summary["precision"],
+        f"{passes} pass{'es' if passes > 1 else ''}",
+        *([] if consistency == "none" else [f"consistent with {consistency}"]),
+    ]
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

@@ -9,6 +9,7 @@ from torch import Tensor
 from tdafd_cli.errors import MemoryLimitError
 from tdafd_cli.inference.ensemble import PASSES, passes, self_ensemble
 from tdafd_cli.inference.tiling import Predict, Progress, cheapest_tile, plan_tiles, predict_tiled
+from tdafd_cli.inference.trust import Trust, trust_in
 from tdafd_cli.machine.devices import (
     PRECISIONS,
     choose_device,
@@ -25,6 +26,7 @@ from tdafd_cli.sampling.consistency import (
     make_consistent_,
     was_truncated,
 )
+from tdafd_cli.sampling.interpolation import blend_interpolated_
 from tdafd_cli.sampling.spectrum import spectral_falloff
 
 LARGEST_TILE_VOXELS = 144**3
@@ -44,6 +46,12 @@ PRECISION_TOLERANCE = 0.05
 """Largest difference from fp32, as part of the intensity range, that reduced precision may make.
 bf16 made at most 0.005, 0.035 and 0.007 on a head degraded by k-space truncation, Gaussian blur and
 averaging, and a root mean square of 0.0005, 0.003 and 0.0006: a tenth of the network's error."""
+
+LABELS = ("auto", "yes", "no")
+
+BEYOND = 0.1
+"""How far a result may lie beyond the scan's least and greatest intensity, as part of their range.
+On two validation heads this changed PSNR by 0.01 dB at most, by 0.025 at x2 under blur."""
 
 PROBE_EDGE = 32
 """Edge in low voxels of the cube on which a CPU's reduced precision is checked; twice on a GPU."""
@@ -73,6 +81,11 @@ class InferenceSettings:
     consistency : {"auto", "none", "kspace", "gaussian", "average"}
         Degradation under which the result is to give the scan again. "auto" goes a part of the way
         to "kspace" where nothing else explains the scan nearly as well, and is "none" elsewhere.
+    fallback : bool
+        Whether interpolation takes the network's place as far as the scan is smoother than any that
+        the network was trained on.
+    labels : {"auto", "yes", "no"}
+        Whether the volume is a label map, whose voxels are repeated so that no new value occurs.
     """
 
     device: str = "auto"
@@ -83,6 +96,8 @@ class InferenceSettings:
     threads: int | None = None
     ensemble: int | str = "auto"
     consistency: str = "auto"
+    fallback: bool = True
+    labels: str = "auto"
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", *PRECISIONS):
@@ -97,6 +112,8 @@ class InferenceSettings:
             raise ValueError(f"ensemble must be auto, 1, 2, 4 or 8, got {self.ensemble!r}")
         if self.consistency not in CONSISTENCIES:
             raise ValueError(f"consistency must be one of {', '.join(CONSISTENCIES)}")
+        if self.labels not in LABELS:
+            raise ValueError(f"labels must be one of {', '.join(LABELS)}")
 
 
 @dataclass(frozen=True)
@@ -118,6 +135,10 @@ class Execution:
         Degradation under which the result was made to agree with the scan.
     notes : tuple of str
         What was not done as asked, and why.
+    network_share : float
+        Of the network in the result, from 0 to 1; the rest is interpolation.
+    trust : Trust, optional
+        What the scan's spectrum says of it.
     """
 
     device: str
@@ -129,6 +150,21 @@ class Execution:
     ensemble: int
     consistency: str = "none"
     notes: tuple[str, ...] = ()
+    network_share: float = 1.0
+    trust: Trust | None = None
+
+
+WITHOUT_NETWORK = Execution(
+    device="cpu",
+    precision="fp32",
+    tile=(),
+    tiles=0,
+    overlap=0,
+    batch_size=0,
+    ensemble=0,
+    network_share=0.0,
+)
+"""How label maps are upscaled, and scans that are interpolated alone."""
 
 
 @dataclass(frozen=True)
@@ -196,15 +232,47 @@ def predict_volume(
     with threads_limited(settings.threads), freed_memory_kept():
         job = _Job(network, low, settings, device, dtype)
         _check_memory(job)
-        job = replace(job, falloff=spectral_falloff(low[None, None]).to(device))
-        high, execution = _predict_exactly_enough(job, progress)
-        consistency, share = settings.consistency, 1.0
-        if consistency == "auto":
-            consistency = "kspace" if was_truncated(high, low) else "none"
-            share = UNTOLD_SHARE
-        if consistency != "none":
-            make_consistent_(high, low, consistency, share=share, zero=zero)
-    return high, replace(execution, consistency=consistency)
+        falloff = spectral_falloff(low[None, None])
+        trust = trust_in(falloff[0], tuple(low.shape), network.config.scale)
+        share = trust.share if settings.fallback else 1.0
+        if share == 0:
+            high, execution = _interpolated(job)
+        else:
+            job = replace(job, falloff=falloff.to(device))
+            high, execution = _predict_exactly_enough(job, progress)
+        if share < 1:
+            blend_interpolated_(high, low, 1 - share)
+        if settings.fallback:
+            _keep_near_range_(high, low)
+        consistency = _make_consistent_(high, low, settings, share, zero)
+    return high, replace(execution, consistency=consistency, network_share=share, trust=trust)
+
+
+def _interpolated(job: _Job) -> tuple[Tensor, Execution]:
+    """Room for a result that no network has a part in, and the execution that tells so."""
+    high = torch.empty([job.config.scale * n for n in job.low.shape])
+    return high, WITHOUT_NETWORK
+
+
+def _keep_near_range_(high: Tensor, low: Tensor) -> None:
+    """Bring back what lies far beyond the scan's intensities, in place."""
+    lowest, highest = low.aminmax()
+    margin = BEYOND * (highest - lowest)
+    high.clamp_(lowest - margin, highest + margin)
+
+
+def _make_consistent_(
+    high: Tensor, low: Tensor, settings: InferenceSettings, network_share: float, zero: float | None
+) -> str:
+    """Make a result agree with its scan as the settings say, in place; under which degradation."""
+    consistency, share = settings.consistency, 1.0
+    if consistency == "auto":
+        # An interpolation agrees with what it was made from.
+        truncated = network_share == 1 and was_truncated(high, low)
+        consistency, share = "kspace" if truncated else "none", UNTOLD_SHARE
+    if consistency != "none":
+        make_consistent_(high, low, consistency, share=share, zero=zero)
+    return consistency
 
 
 def memory_needed(config: TDAFDConfig, voxels: int, dtype: torch.dtype) -> int:

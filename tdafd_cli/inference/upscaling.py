@@ -9,12 +9,21 @@ import numpy as np
 import torch
 
 from tdafd_cli import __version__
-from tdafd_cli.inference.prediction import Execution, InferenceSettings, predict_volume
+from tdafd_cli.inference.prediction import (
+    WITHOUT_NETWORK,
+    Execution,
+    InferenceSettings,
+    predict_volume,
+)
 from tdafd_cli.inference.tiling import Progress
+from tdafd_cli.inference.trust import trust_findings
 from tdafd_cli.machine.devices import choose_device, choose_precision
 from tdafd_cli.machine.memory import peak_memory
+from tdafd_cli.volumes.defects import Defects, find_defects, mended, restore_defects_
+from tdafd_cli.volumes.findings import Finding, label_findings, noise_findings, volume_findings
 from tdafd_cli.volumes.grid import regridded, upscaled_affine
 from tdafd_cli.volumes.intensity import IntensityRange, denormalise, intensity_range, normalise
+from tdafd_cli.volumes.labels import label_count
 from tdafd_cli.volumes.nifti import check_target, read_volume, write_volume
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.file import Weights
@@ -34,6 +43,7 @@ class UpscaleReport:
     weights: str
     weights_sha256: str
     execution: Execution
+    warnings: tuple[Finding, ...]
     seconds: dict[str, float]
     peak_memory_bytes: int
     version: str = __version__
@@ -80,7 +90,7 @@ def upscale_file(
     choose_precision(settings.precision, choose_device(settings.device))  # or fail before reading
     low = read_volume(source)
     read = time.perf_counter()
-    high, execution = _upscaled(low, weights, settings, progress)
+    high, execution, findings = _upscaled(low, weights, settings, progress)
     predicted = time.perf_counter()
     write_volume(target, high, dtype=dtype, overwrite=overwrite)
     written = time.perf_counter()
@@ -101,6 +111,7 @@ def upscale_file(
         weights=weights.name,
         weights_sha256=weights.sha256,
         execution=execution,
+        warnings=findings,
         seconds={name: round(value, 3) for name, value in seconds.items()},
         peak_memory_bytes=peak_memory(torch.device(execution.device)),
     )
@@ -126,16 +137,40 @@ def upscale_volume(
 
 def _upscaled(
     volume: Volume, weights: Weights, settings: InferenceSettings, progress: Progress | None
-) -> tuple[Volume, Execution]:
-    limits = intensity_range(volume.data)
-    low = torch.from_numpy(normalise(volume.data, limits))
+) -> tuple[Volume, Execution, tuple[Finding, ...]]:
+    labels = label_count(volume.data) if settings.labels == "auto" else 0
+    if settings.labels == "yes" or labels:
+        return _repeated(volume, weights.scale, labels)
+    defects = find_defects(volume.data) if settings.fallback else Defects()
+    good = mended(volume.data, defects)
+    limits = intensity_range(good)
+    low = torch.from_numpy(normalise(good, limits))
     positive = bool(volume.data.min() >= 0)
     zero = limits.zero if positive else None
     high, execution = predict_volume(weights.network(), low, settings, progress, zero)
     data = _denormalised(high.numpy(), limits, volume.data.dtype)
+    restore_defects_(data, volume.data, good, defects)
     if positive:
         np.maximum(data, 0, out=data)
-    return regridded(volume, data, upscaled_affine(volume.affine, weights.scale)), execution
+    assert execution.trust is not None
+    findings = (
+        *trust_findings(execution.trust, volume.voxel_size, execution.network_share),
+        *noise_findings(low.numpy()),
+        *volume_findings(volume, defects),
+    )
+    upscaled = regridded(volume, data, upscaled_affine(volume.affine, weights.scale))
+    return upscaled, execution, findings
+
+
+def _repeated(
+    volume: Volume, scale: int, labels: int
+) -> tuple[Volume, Execution, tuple[Finding, ...]]:
+    """Each voxel repeated: nearest-neighbour interpolation, which keeps to the labels there are."""
+    data = volume.data
+    for axis in range(3):
+        data = data.repeat(scale, axis=axis)
+    upscaled = regridded(volume, data, upscaled_affine(volume.affine, scale))
+    return upscaled, WITHOUT_NETWORK, label_findings(labels)
 
 
 def _denormalised(high: np.ndarray, limits: IntensityRange, dtype: np.dtype) -> np.ndarray:

@@ -12,7 +12,7 @@ recursions, the image skip and the upsampling tail. Scores of this network are n
       |     DAFD x N/2 -> RVT -> DAFD x N/2 -> RVT             |
       |     fuse: 1x1 over every DAFD and RVT output --- (+) <-'
       |     tail: conv to scale^3 channels, pixel shuffle
-      '---- windowed sinc ----------------------------- (+) --> high (B, 1, sI, sJ, sK)
+      '---- windowed sinc ----------------------------- (+) --> limits --> high (B, 1, sI, sJ, sK)
 """
 
 import math
@@ -25,12 +25,14 @@ import torch.nn.functional as F  # noqa: N812 (the usual name)
 from torch import nn
 
 from tdafd_cli.networks.autocast import without_autocast
+from tdafd_cli.networks.limits import INTENSITY_LIMITS, bounded
 from tdafd_cli.sampling.matrices import apply_matrices, lanczos_matrix
 from tdafd_cli.sampling.spectrum import BANDS, spectral_falloff
 
 SCALES = (2, 3, 4)
 NEGATIVE_SLOPE = 0.05  # of the leaky ReLU, as in IMDN and RFDN
 CONDITION_CHANNELS = 64
+UNLIMITED = 10.0  # decades: beyond any spectral fall-off
 COARSEST_STRIDE = 4  # low voxels per voxel of the coarsest features, which 3^3 windows pass over
 
 
@@ -280,6 +282,9 @@ class TDAFD(nn.Module):
     thick slice. The spectral fall-off of the whole volume (`sampling.spectrum`) tells, so
     an MLP turns it into a few channels for the gates of every FEDAB. For a part of a volume, give
     the fall-off of the whole.
+
+    Fall-off and intensities beyond those of training are brought back to the limits (`limits`), and
+    the result, but in training, stays near the scan's own intensities around each voxel.
     """
 
     def __init__(self, config: TDAFDConfig | None = None) -> None:
@@ -300,14 +305,25 @@ class TDAFD(nn.Module):
         )
         self.fuse = nn.Conv3d(channels * config.modules, channels, 1)
         self.tail = nn.Conv3d(channels, config.scale**3, 3, padding=1)
+        limits = torch.tensor([[-UNLIMITED], [UNLIMITED]]).repeat(1, len(BANDS))
+        self.register_buffer("falloff_limits", limits)
         for last in (self.condition[-1], self.tail):
             nn.init.zeros_(last.weight)  # type: ignore[arg-type]
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+
+    falloff_limits: torch.Tensor
 
     @property
     def grid(self) -> int:
         """Low voxels after which the windows repeat; tiles must start at its multiples."""
         return self.config.grid
+
+    def observe(self, falloff: torch.Tensor) -> None:
+        """Widen the limits to fall-offs (B, 3, bands) that the network is trained on."""
+        seen = falloff.flatten(0, 1)
+        lowest, highest = self.falloff_limits
+        torch.minimum(lowest, seen.amin(dim=0), out=lowest)
+        torch.maximum(highest, seen.amax(dim=0), out=highest)
 
     def forward(self, low: torch.Tensor, falloff: torch.Tensor | None = None) -> torch.Tensor:
         """Upscale volumes, or parts of volumes whose fall-off (B, 3, bands) is given."""
@@ -320,7 +336,9 @@ class TDAFD(nn.Module):
         padded = F.pad(low, padding, mode="replicate") if any(padding) else low
         residual = pixel_shuffle(self.trunk(padded, falloff), scale).float()
         residual = residual[..., : sizes[0] * scale, : sizes[1] * scale, : sizes[2] * scale]
-        return image_skip(low, scale) + residual
+        high = image_skip(low, scale) + residual
+        # Training sees how far an estimate went, so as to lead it back.
+        return high if self.training else bounded(high, low, scale)
 
     def _missing(self, size: int) -> int:
         """Voxels that an axis lacks to fill windows, and to be long enough for every scale."""
@@ -329,7 +347,8 @@ class TDAFD(nn.Module):
 
     def trunk(self, low: torch.Tensor, falloff: torch.Tensor) -> torch.Tensor:
         """Features that the pixel shuffle turns into the residual: -> (B, s^3, I, J, K)."""
-        shallow = self.head(low)  # (B, 1, I, J, K) -> (B, C, I, J, K)
+        shallow = self.head(low.clamp(*INTENSITY_LIMITS))  # (B, 1, I, J, K) -> (B, C, I, J, K)
+        falloff = falloff.clamp(*self.falloff_limits)
         with without_autocast(low):
             conditions = self.condition(falloff.flatten(1).to(low.dtype))  # -> (B, N A)
         features, kept = shallow, []

@@ -77,6 +77,22 @@ def fourier_matrix(n_in: int, n_out: int, apodisation: Array | None = None) -> A
     return matrix / n_in
 
 
+def mirrored_fourier_matrix(n_in: int, n_out: int) -> Array:
+    """Band-limited (sinc) resampling to a finer grid, mirrored at the outer faces.
+
+    Fourier zero-filling takes a volume for periodic, so that a crop whose opposite faces differ
+    rings from one to the other. Mirrored there is no jump: zero-filling of a cosine transform.
+    """
+    frequencies = np.arange(n_in)
+    factors = np.full(n_in, 2.0)
+    factors[0] = 1.0
+    after, before = (
+        np.cos(np.pi / n * (np.arange(n)[:, None] + 0.5) * frequencies) for n in (n_out, n_in)
+    )
+    matrix: Array = (after * factors) @ before.T / n_in
+    return matrix
+
+
 def trilinear_matrix(n_in: int, n_out: int) -> Array:
     """Linear interpolation, edges replicated."""
     return _kernel_matrix(sample_positions(n_in, n_out), n_in, lambda t: np.maximum(1 - t, 0), 1)

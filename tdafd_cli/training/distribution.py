@@ -58,6 +58,15 @@ def average_(tensors: Iterable[torch.Tensor]) -> None:
         tensor.copy_(part.view(tensor.shape))
 
 
+def concatenated(tensor: torch.Tensor) -> torch.Tensor:
+    """Every process's tensor, all of one shape, along the first dimension."""
+    if processes() == 1:
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(processes())]
+    distributed.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)
+
+
 def any_of(flag: bool) -> bool:
     """Whether the flag is set in any process."""
     if processes() == 1:

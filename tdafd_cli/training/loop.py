@@ -133,6 +133,7 @@ def new_state(config: TrainingConfig, device: torch.device) -> TrainingState:
     """Freshly initialised network and optimisers, drawn from the seed."""
     torch.manual_seed(config.seed)
     network = TDAFD(config.network).to(device)
+    network.falloff_limits.zero_()  # widened by what training shows
     network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimisers = make_optimisers(
         network, config.optimiser, rate=config.learning_rate, decay=config.weight_decay
@@ -303,6 +304,7 @@ def take_step(
             group["lr"] = rate
         optimiser.zero_grad()
     low = batch.low.contiguous(memory_format=torch.channels_last_3d)
+    state.network.observe(distribution.concatenated(batch.falloff))
     with torch.autocast(low.device.type, dtype, enabled=dtype != torch.float32):
         estimate = state.network(low, batch.falloff)
     difference = estimate - batch.high

@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from tdafd_cli.errors import WeightsError
+from tdafd_cli.networks.limits import default_falloff_limits
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.output import replacing
 from tdafd_cli.weights.metadata import (
@@ -92,6 +93,7 @@ def read_weights(path: Path, *, name: str | None = None) -> Weights:
     content = _read(path)
     state, metadata = _parse(path, content)
     blueprint = _blueprint(path, metadata)
+    state.setdefault("falloff_limits", default_falloff_limits(blueprint.config.scale))  # if older
     _check_state(path, blueprint, state)
     sha256 = hashlib.sha256(content).hexdigest()
     return Weights(name or path.stem, path, sha256, blueprint.config, state, metadata)

@@ -23,7 +23,7 @@ from tdafd_cli.volumes.nifti import read_volume
 from tdafd_cli.weights.store import bundled_names, load_weights
 
 REPOSITORY = Path(__file__).parents[2]
-ONE_PASS = {"device": "cpu", "ensemble": 1, "consistency": "none"}
+ONE_PASS = {"device": "cpu", "ensemble": 1, "consistency": "none", "fallback": False}
 EXACT = InferenceSettings(precision="fp32", **ONE_PASS)
 REDUCED = InferenceSettings(precision="bf16", **ONE_PASS)
 

@@ -18,7 +18,9 @@ from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.file import Weights
 from tdafd_cli.weights.store import load_weights
 
-EXACT = InferenceSettings(device="cpu", precision="fp32", ensemble=1, consistency="none")
+EXACT = InferenceSettings(
+    device="cpu", precision="fp32", ensemble=1, consistency="none", fallback=False
+)
 
 
 def smooth(*shape: int) -> np.ndarray:
