@@ -33,13 +33,13 @@ from torch.optim.swa_utils import AveragedModel
 
 from tdafd_cli.evaluation.case import Case, degraded, reference
 from tdafd_cli.evaluation.metrics import Scores, score
-from tdafd_cli.machine.hardware import (
+from tdafd_cli.machine.devices import (
     choose_device,
     choose_precision,
-    freed_memory_kept,
     precision_name,
     threads_limited,
 )
+from tdafd_cli.machine.memory import freed_memory_kept
 from tdafd_cli.networks.complexity import complexity, low_edge
 from tdafd_cli.networks.peers import PEERS
 from tdafd_cli.networks.tdafd import TDAFD
@@ -52,7 +52,7 @@ from tdafd_cli.training.loop import TrainingConfig, TrainingState, take_step
 from tdafd_cli.training.optimisation import make_optimisers
 from tdafd_cli.training.recipe import read_recipe
 from tdafd_cli.volumes.files import volume_paths
-from tdafd_cli.volumes.volume import read_volume
+from tdafd_cli.volumes.nifti import read_volume
 
 RECIPE = Path(__file__).with_name("equal_budget.toml")
 BUDGET_STEPS = 10_000  # of the schedule: a step of the learning rate is so much of the budget

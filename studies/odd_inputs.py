@@ -28,8 +28,10 @@ from tdafd_cli.inference.prediction import InferenceSettings
 from tdafd_cli.inference.upscaling import upscale_volume
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
 from tdafd_cli.sampling.matrices import apply_matrices, fourier_matrix
+from tdafd_cli.volumes.grid import regridded
 from tdafd_cli.volumes.intensity import intensity_range, normalise
-from tdafd_cli.volumes.volume import Volume, read_volume, regridded
+from tdafd_cli.volumes.nifti import read_volume
+from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.store import load_weights
 
 EDGE = 144  # high voxels along each axis of the box that is judged

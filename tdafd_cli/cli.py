@@ -178,7 +178,7 @@ def upscale(
         )
     with user_errors():
         from tdafd_cli.output import check_writable
-        from tdafd_cli.volumes.volume import check_target
+        from tdafd_cli.volumes.nifti import check_target
 
         check_target(target, overwrite, source=source)  # before torch takes its seconds
         if preview is not None:
@@ -214,7 +214,7 @@ def upscale(
             )
         if preview is not None:
             from tdafd_cli.pictures.preview import write_preview
-            from tdafd_cli.volumes.volume import read_volume
+            from tdafd_cli.volumes.nifti import read_volume
 
             low, high = read_volume(source), read_volume(target)
             write_preview(preview, low, high, name=report.weights, overwrite=overwrite)

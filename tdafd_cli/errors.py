@@ -22,7 +22,7 @@ class WeightsError(TdafdError):
 
 
 class DeviceError(TdafdError):
-    """The requested device or precision is not to be had on this machine."""
+    """The requested device or precision is not available on this machine."""
 
 
 class MemoryLimitError(TdafdError):

@@ -1,6 +1,7 @@
-"""Output files: refused before the work if they must be, then written whole or not at all."""
+"""Output files: refused before the work if they must be, written whole or not at all, checked."""
 
 import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tdafd_cli.errors import OutputError
+
+_CHUNK_BYTES = 1 << 20
 
 
 def check_writable(target: Path, overwrite: bool = False, *, source: Path | None = None) -> None:
@@ -21,7 +24,7 @@ def check_writable(target: Path, overwrite: bool = False, *, source: Path | None
     overwrite : bool
         Whether an existing file may be replaced.
     source : Path, optional
-        Input, which is not replaced even then, whatever link leads to it.
+        Input, which is never replaced, even through a link.
     """
     try:
         _check_folder(target)
@@ -58,6 +61,15 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _check_folder(target: Path) -> None:

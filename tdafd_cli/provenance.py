@@ -1,6 +1,5 @@
-"""What a result was made with: versions, machine, seed, command, checksums."""
+"""What a result was made with: versions, machine, seed, command."""
 
-import hashlib
 import os
 import platform
 from datetime import datetime, timezone
@@ -13,7 +12,6 @@ import torch
 from tdafd_cli import __version__
 
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-image", "SimpleITK", "nibabel")
-_CHUNK_BYTES = 1 << 20
 
 
 def provenance(
@@ -50,15 +48,6 @@ def provenance(
             **{name: metadata.version(name) for name in LIBRARIES},
         },
     }
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _cpu_name() -> str:

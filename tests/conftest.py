@@ -14,7 +14,7 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
-from tdafd_cli.weights.store import save_weights
+from tdafd_cli.weights.file import save_weights
 
 MakeNifti = Callable[..., Path]
 

@@ -20,11 +20,11 @@ from tdafd_cli.cli import LabelsName, OutputDtype, app, upscale
 from tdafd_cli.commands.options import ConsistencyName, PassesName, Precision
 from tdafd_cli.inference.ensemble import PASSES
 from tdafd_cli.inference.prediction import LABELS, InferenceSettings
-from tdafd_cli.machine.hardware import PRECISIONS
+from tdafd_cli.machine.devices import PRECISIONS
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.consistency import CONSISTENCIES
-from tdafd_cli.volumes.volume import OUTPUT_DTYPES, read_volume
-from tdafd_cli.weights.store import save_weights
+from tdafd_cli.volumes.nifti import OUTPUT_DTYPES, read_volume
+from tdafd_cli.weights.file import save_weights
 
 REPOSITORY = Path(tdafd_cli.__file__).parent.parent
 FAST = ("--device", "cpu", "--precision", "fp32")

@@ -13,8 +13,9 @@ from tdafd_cli.cli import app
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS, degrade, divisible
 from tdafd_cli.sampling.interpolation import interpolate
-from tdafd_cli.volumes.volume import downscaled_affine
-from tdafd_cli.weights.store import bundled_names, save_weights
+from tdafd_cli.volumes.grid import downscaled_affine
+from tdafd_cli.weights.file import save_weights
+from tdafd_cli.weights.store import bundled_names
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "head_2mm.nii.gz"
 OBLIQUE = nib.affines.from_matvec(

@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import os
 import signal
 import stat
@@ -6,7 +7,7 @@ import stat
 import pytest
 
 from tdafd_cli.errors import OutputError
-from tdafd_cli.output import check_writable, replacing
+from tdafd_cli.output import check_writable, replacing, sha256
 
 
 def write(target, content=b"new"):
@@ -145,6 +146,19 @@ def test_the_input_is_not_replaced_even_on_request(tmp_path, link):
 
 
 def test_an_input_that_is_gone_does_not_matter(tmp_path):
-    target = tmp_path / "result.nii"
-    target.touch()
-    check_writable(target, overwrite=True, source=tmp_path / "gone.nii")
+    target, gone = tmp_path / "result.nii", tmp_path / "gone.nii"
+    target.write_bytes(b"old")
+    with pytest.raises(OutputError, match="exists; choose another name, or ask to overwrite it"):
+        check_writable(target, source=gone)
+    check_writable(target, overwrite=True, source=gone)
+    assert target.read_bytes() == b"old"
+    write(target)
+    assert target.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("size", [0, 3, 3 * 2**20 + 1])
+def test_sha256_is_that_of_the_whole_file(tmp_path, size):
+    content = bytes(range(256)) * (size // 256 + 1)
+    path = tmp_path / "result.nii"
+    path.write_bytes(content[:size])
+    assert sha256(path) == hashlib.sha256(content[:size]).hexdigest()

@@ -105,9 +105,9 @@ def bootstrap_interval(values: Sequence[float], *, seed: int) -> tuple[float, fl
 
 
 def paired_p_value(values: Sequence[float], others: Sequence[float]) -> float:
-    """Probability, were both the same, of differences as one-sided as these.
+    """Two-sided P value of a paired test: Wilcoxon's signed ranks, exact.
 
-    Equal pairs say nothing and are left out; with n pairs it is never below 2 / 2**n.
+    Equal pairs are left out; with n pairs it is never below 2 / 2**n.
 
     >>> paired_p_value([1, 2, 3, 4, 5], [0, 0, 0, 0, 0])
     0.0625

@@ -8,12 +8,8 @@ from functools import cache, partial
 import torch
 from torch import nn
 
-from tdafd_cli.machine.hardware import (
-    choose_device,
-    choose_precision,
-    freed_memory_kept,
-    threads_limited,
-)
+from tdafd_cli.machine.devices import choose_device, choose_precision, threads_limited
+from tdafd_cli.machine.memory import freed_memory_kept
 from tdafd_cli.machine.metering import metered
 from tdafd_cli.networks.complexity import Complexity, complexity, low_edge
 from tdafd_cli.networks.peers import PEERS

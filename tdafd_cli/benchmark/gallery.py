@@ -2,13 +2,15 @@
 
 import base64
 import io
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from nibabel.orientations import apply_orientation, io_orientation
 from PIL import Image
 
 from tdafd_cli.evaluation.case import Case
+from tdafd_cli.volumes.foreground import foreground_box
 from tdafd_cli.volumes.intensity import IntensityRange, intensity_range, normalise
 
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
@@ -22,7 +24,7 @@ REFERENCE, LOW = "reference", "low"
 
 @dataclass(frozen=True)
 class Panel:
-    """One slice as seen by one method.
+    """One slice of one method's result.
 
     Attributes
     ----------
@@ -43,25 +45,33 @@ class Panel:
     aspect: float
 
 
-@dataclass(frozen=True)
-class Gallery:
-    """Panels that fill while a benchmark runs."""
+def new_panels(
+    case: Case, method: str, estimate: np.ndarray, shown: Sequence[Panel]
+) -> list[Panel]:
+    """Slices of an estimate, with reference and low before a case's first.
 
-    panels: list[Panel] = field(default_factory=list)
-
-    def add(self, case: Case, method: str, estimate: np.ndarray) -> None:
-        """Keep an estimate's slices, with reference and low before a case's first."""
-        name, kind = case.reference.name, case.degradation
-        shown = dict.fromkeys(panel.volume for panel in self.panels if panel.degradation == kind)
-        if name not in shown:
-            if len(shown) >= MOST_VOLUMES:
-                return
-            self.panels.extend(_panels(case, REFERENCE, case.reference.high.numpy()))
-            low = case.low_intensities().numpy()
-            for axis in range(3):
-                low = low.repeat(case.scale, axis)
-            self.panels.extend(_panels(case, LOW, low))
-        self.panels.extend(_panels(case, method, estimate))
+    Parameters
+    ----------
+    case : Case
+    method : str
+    estimate : (sI, sJ, sK) array
+    shown : sequence of Panel
+        Those there are. Of each degradation only the first `MOST_VOLUMES` volumes get any.
+    """
+    name, kind = case.reference.name, case.degradation
+    volumes = {panel.volume for panel in shown if panel.degradation == kind}
+    if name in volumes:
+        return _panels(case, method, estimate)
+    if len(volumes) >= MOST_VOLUMES:
+        return []
+    low = case.low_intensities().numpy()
+    for axis in range(3):
+        low = low.repeat(case.scale, axis)
+    return [
+        *_panels(case, REFERENCE, case.reference.high.numpy()),
+        *_panels(case, LOW, low),
+        *_panels(case, method, estimate),
+    ]
 
 
 def _panels(case: Case, method: str, estimate: np.ndarray) -> list[Panel]:
@@ -69,15 +79,7 @@ def _panels(case: Case, method: str, estimate: np.ndarray) -> list[Panel]:
     turn = io_orientation(affine)
     reference = case.reference.high.numpy()
     window = intensity_range(reference)
-    mask = apply_orientation(case.reference.mask, turn)
-    inside = np.argwhere(mask)
-    lowest, highest = inside.min(axis=0), inside.max(axis=0) + 1
-    margin = np.ceil(MARGIN * (highest - lowest)).astype(int)
-    box = [
-        slice(int(max(0, a)), int(b))
-        for a, b in zip(lowest - margin, highest + margin, strict=True)
-    ]
-    middle = inside.mean(axis=0).astype(int).tolist()
+    box, middle = foreground_box(apply_orientation(case.reference.mask, turn), MARGIN)
     sizes = np.array(case.reference.volume.voxel_size)[np.argsort(turn[:, 0])]
     panels = []
     for plane, across in PLANES.items():

@@ -18,12 +18,12 @@ from tdafd_cli.evaluation.case import Case
 from tdafd_cli.evaluation.validation import estimated
 from tdafd_cli.inference.ensemble import passes
 from tdafd_cli.inference.prediction import InferenceSettings
-from tdafd_cli.machine.hardware import threads_limited
+from tdafd_cli.machine.devices import threads_limited
 from tdafd_cli.networks.complexity import complexity, low_edge
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.interpolation import interpolate
-from tdafd_cli.volumes.volume import read_volume, write_volume
-from tdafd_cli.weights.store import Weights
+from tdafd_cli.volumes.nifti import read_volume, write_volume
+from tdafd_cli.weights.file import Weights
 
 PLACEHOLDERS = ("{input}", "{output}")
 LONGEST_REASON = 200  # characters of a failed program's last line
@@ -31,7 +31,7 @@ LONGEST_REASON = 200  # characters of a failed program's last line
 BSPLINE = "bspline"
 INTERPOLATIONS = ("nearest", "trilinear", BSPLINE, "sinc")
 BASELINES = INTERPOLATIONS[1:]
-"""Interpolations of which the best is what others are tested against."""
+"""Interpolations; methods are tested against the best of them."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Method:
     name : str
     kind : {"interpolation", "network", "command"}
     estimate : callable
-        (sI, sJ, sK) array on the reference's scale, of a case. A `TdafdError` tells why not.
+        (sI, sJ, sK) array on the reference's scale, of a case. Raises `TdafdError` if it fails.
     about : mapping
         What a result file says about it.
     """

@@ -6,7 +6,7 @@ from html import escape
 
 from tdafd_cli.benchmark.comparison import Row, Summary
 from tdafd_cli.benchmark.costs import TDAFD_NAME
-from tdafd_cli.benchmark.run import Results
+from tdafd_cli.benchmark.results import Results
 
 COLOURS = ("#8a8f98", "#4c78a8", "#59a14f", "#b07aa1", "#e4572e", "#f2a93b", "#17becf", "#7f3c8d")
 WIDTH, LEFT, RIGHT = 860, 64, 150

@@ -1,75 +1,132 @@
-"""Benchmark: methods over degraded volumes, with scores, costs and how they were come by."""
+"""A benchmark: what networks cost, and what methods make of degraded volumes."""
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tdafd_cli.benchmark.comparison import INTERVAL, TEST, Row, Summary, summaries
-from tdafd_cli.benchmark.costs import Cost
-from tdafd_cli.benchmark.methods import BASELINES, Method
+from tdafd_cli.benchmark.comparison import Row, summaries
+from tdafd_cli.benchmark.costs import costs
+from tdafd_cli.benchmark.gallery import Panel, new_panels
+from tdafd_cli.benchmark.methods import BASELINES, Method, external, interpolations, trained
+from tdafd_cli.benchmark.results import Failure, Results
 from tdafd_cli.errors import DataError, MethodError, TdafdError
 from tdafd_cli.evaluation.case import Case, Reference, degraded, reference
 from tdafd_cli.evaluation.metrics import score
+from tdafd_cli.inference.prediction import InferenceSettings
+from tdafd_cli.machine.devices import choose_device, choose_precision, precision_name
 from tdafd_cli.machine.metering import metered
-from tdafd_cli.provenance import sha256
+from tdafd_cli.networks.tdafd import TDAFDConfig
+from tdafd_cli.output import sha256
+from tdafd_cli.provenance import provenance
+from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
 from tdafd_cli.volumes.files import volume_paths
-from tdafd_cli.volumes.volume import read_volume
+from tdafd_cli.volumes.nifti import read_volume
+from tdafd_cli.weights.store import bundled_names, default_name, load_weights
 
-FORMAT = "tdafd-benchmark-1"
 DIGITS = 8  # of a score: runs on one machine agree in them
 EXAMPLE = "head_2mm.nii.gz"
 
 Seen = Callable[[Case, str, np.ndarray], None]
-"""Told of each estimate: case, method, (sI, sJ, sK) array."""
+"""Called with each estimate: case, method, (sI, sJ, sK) array."""
 
 
 @dataclass(frozen=True)
-class Failure:
-    """What could not be done, in one line; of one method, or of all where it names none."""
-
-    volume: str
-    message: str
-    degradation: str | None = None
-    method: str | None = None
-
-
-@dataclass
-class Results:
-    """All that a benchmark found; a record that fills while it runs.
+class BenchmarkSettings:
+    """What to benchmark, and how.
 
     Attributes
     ----------
-    provenance : dict
-    costs : list of Cost
-    scale : int, optional
-        Of ``rows``; None without data.
-    data : list of dict
-        Name, SHA-256, shape and voxel size of each volume.
-    methods : list of dict
-    rows : list of Row
-    summaries : list of Summary
-    failures : list of Failure
+    places : tuple of Path
+        Folders and files of high-resolution volumes; none to count costs alone.
+    scales : tuple of int
+        Of costs; the first is that of scores.
+    degradations : tuple of str
+    weights : tuple of str
+        Names and paths; those that come with the program by default.
+    commands : tuple of (name, command)
+        Other programs, as `external` takes them.
+    inference : InferenceSettings
+        Of networks; costs take device, precision and threads from it.
+    patch : int
+        High voxels along each edge of the patch that costs are for.
+    time_peers : bool
+        Whether peers are run too; some take minutes on a CPU.
+    seed : int
+        Of the bootstrap.
+    slices : bool
+        Whether to keep slices of estimates.
     """
 
-    provenance: dict[str, Any]
-    costs: list[Cost] = field(default_factory=list)
-    scale: int | None = None
-    data: list[dict[str, Any]] = field(default_factory=list)
-    methods: list[dict[str, Any]] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    summaries: list[Summary] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    places: tuple[Path, ...] = ()
+    scales: tuple[int, ...] = (2,)
+    degradations: tuple[str, ...] = tuple(BENCHMARK_DEGRADATIONS)
+    weights: tuple[str, ...] = ()
+    commands: tuple[tuple[str, str], ...] = ()
+    inference: InferenceSettings = field(default_factory=InferenceSettings)
+    patch: int = 64
+    time_peers: bool = False
+    seed: int = 0
+    slices: bool = False
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON knows; what is not finite becomes None."""
-        values = {"format": FORMAT, **asdict(self), "test": TEST, "interval": INTERVAL}
-        plain = _finite(values)
-        assert isinstance(plain, dict)
-        return plain
+
+def run_benchmark(
+    settings: BenchmarkSettings,
+    *,
+    command: str,
+    progress: Callable[[str], None] = lambda line: None,
+) -> tuple[Results, list[Panel]]:
+    """Count and measure costs, then score every method on every volume.
+
+    Parameters
+    ----------
+    settings : BenchmarkSettings
+    command : str
+        As typed, for the record.
+    progress : callable
+        Called with a line on what is being done.
+
+    Returns
+    -------
+    Results, and slices of the first volumes if they were asked for
+
+    Raises
+    ------
+    TdafdError
+        Before any computing, if volumes, weights, methods or the device are not available. What
+        fails later is noted in the results, and the rest goes on.
+    """
+    settings = replace(settings, inference=_resolved(settings.inference))
+    inference = settings.inference
+    volumes = find_volumes(settings.places)
+    methods = _methods(settings) if volumes else []
+    check_methods(methods)
+    how = {name: getattr(inference, name) for name in ("device", "precision", "threads")}
+    results = Results(provenance(command=command, seed=settings.seed, **how))
+    configs = _configs(settings.scales)
+    for cost in costs(configs, patch=settings.patch, time_peers=settings.time_peers, **how):
+        progress(f"x{cost.scale}: {cost.network}")
+        results.costs.append(cost)
+    panels: list[Panel] = []
+
+    def keep_slices(case: Case, method: str, estimate: np.ndarray) -> None:
+        if settings.slices:
+            panels.extend(new_panels(case, method, estimate, panels))
+
+    if volumes:
+        score_methods(
+            results,
+            volumes,
+            methods,
+            scale=settings.scales[0],
+            degradations=settings.degradations,
+            seen=keep_slices,
+            progress=progress,
+        )
+    progress("")
+    return results, panels
 
 
 def example_path() -> Path:
@@ -80,7 +137,7 @@ def example_path() -> Path:
 
 
 def find_volumes(places: Sequence[Path]) -> dict[str, Path]:
-    """Volumes in folders, at any depth, and files, by names that tell them apart.
+    """Volumes in folders, at any depth, and files, by unique names.
 
     Raises
     ------
@@ -99,14 +156,14 @@ def find_volumes(places: Sequence[Path]) -> dict[str, Path]:
 
 
 def check_methods(methods: Sequence[Method]) -> None:
-    """Raise `MethodError` if two methods share a name: their rows could not be told apart."""
+    """Raise `MethodError` if two methods share a name: their rows would be mixed up."""
     names = [method.name for method in methods]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise MethodError(f"two methods are named {twice[0]}; give them different names")
 
 
-def run_benchmark(
+def score_methods(
     results: Results,
     volumes: dict[str, Path],
     methods: Sequence[Method],
@@ -128,9 +185,9 @@ def run_benchmark(
     scale : int
     degradations : sequence of str
     seen : callable
-        Told of every estimate, which is not kept.
+        Called with every estimate, which is not kept.
     progress : callable
-        Told in a line what comes next.
+        Called with a line on what comes next.
     """
     check_methods(methods)
     results.scale = scale
@@ -152,6 +209,37 @@ def run_benchmark(
     if results.rows:
         seed = results.provenance["seed"]
         results.summaries = summaries(results.rows, BASELINES, seed=seed)
+
+
+def _resolved(inference: InferenceSettings) -> InferenceSettings:
+    """Settings with the device and the precision that "auto" stands for here."""
+    device = choose_device(inference.device)
+    precision = precision_name(choose_precision(inference.precision, device))
+    return replace(inference, device=str(device), precision=precision)
+
+
+def _methods(settings: BenchmarkSettings) -> list[Method]:
+    """Every interpolation, the weights and the programs asked for."""
+    scale, inference = settings.scales[0], settings.inference
+    return [
+        *interpolations(inference.threads),
+        *(
+            trained(load_weights(name, scale=scale), inference, patch=settings.patch)
+            for name in settings.weights or (default_name(scale),)
+        ),
+        *(external(name, command) for name, command in settings.commands),
+    ]
+
+
+def _configs(scales: Sequence[int]) -> dict[int, TDAFDConfig]:
+    """The network that comes with the program for each scale; the default one where none does."""
+    bundled = bundled_names()
+    return {
+        scale: load_weights(default_name(scale)).config
+        if f"tdafd-x{scale}" in bundled
+        else TDAFDConfig(scale=scale)
+        for scale in scales
+    }
 
 
 def _score(results: Results, case: Case, method: Method, seen: Seen) -> None:
@@ -184,13 +272,3 @@ def _about(judged: Reference, path: Path) -> dict[str, Any]:
         "shape": list(judged.volume.shape),
         "voxel_size": [round(size, 4) for size in judged.volume.voxel_size],
     }
-
-
-def _finite(values: Any) -> Any:
-    if isinstance(values, dict):
-        return {name: _finite(value) for name, value in values.items()}
-    if isinstance(values, list | tuple):
-        return [_finite(value) for value in values]
-    if isinstance(values, float) and not math.isfinite(values):
-        return None
-    return values

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from tdafd_cli.benchmark.comparison import INTERVAL, TEST, Row, Summary
 from tdafd_cli.benchmark.costs import Cost
-from tdafd_cli.benchmark.run import Results
+from tdafd_cli.benchmark.results import Results
 from tdafd_cli.inference.ensemble import DEFAULT_PASSES
 
 

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,14 +23,9 @@ from tdafd_cli.commands.options import (
 from tdafd_cli.commands.terminal import user_errors
 
 if TYPE_CHECKING:
-    from tdafd_cli.benchmark.gallery import Gallery
-    from tdafd_cli.benchmark.methods import Method
-    from tdafd_cli.benchmark.run import Results
+    from tdafd_cli.benchmark.results import Results
     from tdafd_cli.benchmark.tables import Table
-    from tdafd_cli.inference.prediction import InferenceSettings
-    from tdafd_cli.networks.tdafd import TDAFDConfig
 
-PAGE = "index.html"
 SCALES = (2, 3, 4)
 
 
@@ -42,15 +37,27 @@ class DegradationName(str, Enum):
     AVERAGE = "average"
     ALL = "all"
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The degradation, or every one."""
+        every = tuple(name.value for name in DegradationName if name is not DegradationName.ALL)
+        return every if self is DegradationName.ALL else (self.value,)
+
 
 def _check_method(definitions: list[str]) -> list[str]:
     for definition in definitions:
-        name, equals, command = definition.partition("=")
-        if not (name.strip() and equals and command.strip()):
+        name, command = _named(definition)
+        if not (name and command.strip()):
             raise typer.BadParameter(
                 f"{definition!r} is not of the form NAME='COMMAND {{input}} {{output}} {{scale}}'"
             )
     return definitions
+
+
+def _named(definition: str) -> tuple[str, str]:
+    """Name and command of ``NAME=COMMAND``; the command is empty without ``=``."""
+    name, _, command = definition.partition("=")
+    return name.strip(), command
 
 
 def benchmark(
@@ -128,164 +135,47 @@ def benchmark(
     quiet: Quiet = False,
 ) -> None:
     """Compare TDAFD with interpolation and other methods: cost, and quality on volumes."""
-    targets = [path for path in (json_file, csv_file, markdown) if path is not None]
+    places = [*(data or []), *(more or [])]
+    scored = bool(places or example or weights or method)
     with user_errors():
-        _check_targets(targets, report, overwrite)
-        places = _places([*(data or []), *(more or [])], example or bool(method or weights))
-        progress = _progress(shown=not quiet)
+        from tdafd_cli.benchmark.outputs import Outputs, check_outputs, write_outputs
 
-        from tdafd_cli.benchmark.costs import costs
-        from tdafd_cli.benchmark.gallery import Gallery
-        from tdafd_cli.benchmark.run import Results, check_methods, find_volumes, run_benchmark
+        outputs = Outputs(json_file, csv_file, markdown, report)
+        check_outputs(outputs, overwrite)  # before torch takes its seconds
+
+        from tdafd_cli.benchmark.run import BenchmarkSettings, example_path, run_benchmark
         from tdafd_cli.inference.prediction import InferenceSettings
-        from tdafd_cli.machine.hardware import choose_device, choose_precision, precision_name
-        from tdafd_cli.provenance import provenance
 
-        place = choose_device(device)
-        dtype = precision_name(choose_precision(precision.value, place))
-        settings = InferenceSettings(
-            str(place),
-            dtype,
-            tile,
-            threads=threads,
-            ensemble=ensemble.passes,
-            consistency=consistency.value,
-        )
-        volumes = find_volumes(places)
-        scales = (scale,) if scale else (DEFAULT_SCALE,) if volumes else SCALES
-        methods: list[Method] = []
-        if volumes:
-            methods = _methods(weights or [], method or [], scales[0], settings, patch)
-            check_methods(methods)
-        results = Results(
-            provenance(
-                command=shlex.join(["tdafd", *sys.argv[1:]]),
-                device=str(place),
-                precision=dtype,
-                threads=threads,
+        results, panels = run_benchmark(
+            BenchmarkSettings(
+                places=tuple(places or ([example_path()] if scored else [])),
+                scales=(scale,) if scale else (DEFAULT_SCALE,) if scored else SCALES,
+                degradations=degradation.names,
+                weights=tuple(weights or ()),
+                commands=tuple(_named(definition) for definition in method or ()),
+                inference=InferenceSettings(
+                    device,
+                    precision.value,
+                    tile,
+                    threads=threads,
+                    ensemble=ensemble.passes,
+                    consistency=consistency.value,
+                ),
+                patch=patch,
+                time_peers=time_peers,
                 seed=seed,
-            )
+                slices=report is not None,
+            ),
+            command=shlex.join(["tdafd", *sys.argv[1:]]),
+            progress=_progress(shown=not quiet),
         )
-        gallery = Gallery()
-        for cost in costs(
-            _configs(scales),
-            patch=patch,
-            device=str(place),
-            precision=dtype,
-            threads=threads,
-            time_peers=time_peers,
-        ):
-            progress(f"x{cost.scale}: {cost.network}")
-            results.costs.append(cost)
-        if volumes:
-            run_benchmark(
-                results,
-                volumes,
-                methods,
-                scale=scales[0],
-                degradations=_degradations(degradation),
-                seen=gallery.add if report is not None else lambda case, name, estimate: None,
-                progress=progress,
-            )
-        progress("")
-        _write(results, gallery, json_file, csv_file, markdown, report)
+        write_outputs(outputs, results, panels)
     if not quiet:
         _print(results)
     for failure in results.failures:
         typer.echo(f"error: {' '.join(failure.message.split())}", err=True)
     if results.failures:
         raise typer.Exit(1)
-
-
-def _places(given: Sequence[Path], example: bool) -> list[Path]:
-    if given or not example:
-        return list(given)
-    from tdafd_cli.benchmark.run import example_path
-
-    return [example_path()]
-
-
-def _check_targets(targets: Sequence[Path], report: Path | None, overwrite: bool) -> None:
-    """Refuse what cannot be written before the work is done."""
-    from tdafd_cli.errors import OutputError
-    from tdafd_cli.output import check_writable
-
-    for target in targets:
-        check_writable(target, overwrite)
-    if report is None:
-        return
-    try:
-        report.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{report}: cannot be made: {error.strerror}") from error
-    check_writable(report / PAGE, overwrite)
-
-
-def _degradations(chosen: DegradationName) -> list[str]:
-    if chosen is DegradationName.ALL:
-        return [name.value for name in DegradationName if name is not DegradationName.ALL]
-    return [chosen.value]
-
-
-def _methods(
-    weights: Sequence[str],
-    definitions: Sequence[str],
-    scale: int,
-    settings: "InferenceSettings",
-    patch: int,
-) -> "list[Method]":
-    from tdafd_cli.benchmark.methods import external, interpolations, trained
-    from tdafd_cli.weights.store import default_name, load_weights
-
-    commands = [definition.partition("=") for definition in definitions]
-    return [
-        *interpolations(settings.threads),
-        *(
-            trained(load_weights(name, scale=scale), settings, patch=patch)
-            for name in (weights or [default_name(scale)])
-        ),
-        *(external(name.strip(), command) for name, _, command in commands),
-    ]
-
-
-def _configs(scales: Sequence[int]) -> "dict[int, TDAFDConfig]":
-    """The network that comes with the program for each scale; the default one where none does."""
-    from tdafd_cli.networks.tdafd import TDAFDConfig
-    from tdafd_cli.weights.store import bundled_names, default_name, load_weights
-
-    bundled = bundled_names()
-    return {
-        scale: load_weights(default_name(scale)).config
-        if f"tdafd-x{scale}" in bundled
-        else TDAFDConfig(scale=scale)
-        for scale in scales
-    }
-
-
-def _write(
-    results: "Results",
-    gallery: "Gallery",
-    json_file: Path | None,
-    csv_file: Path | None,
-    markdown: Path | None,
-    report: Path | None,
-) -> None:
-    import json
-
-    from tdafd_cli.benchmark.page import to_html
-    from tdafd_cli.benchmark.tables import result_tables, to_csv, to_markdown
-    from tdafd_cli.output import replacing
-
-    texts: list[tuple[Path | None, Callable[[], str]]] = [
-        (json_file, lambda: json.dumps(results.to_dict(), indent=1) + "\n"),
-        (csv_file, lambda: to_csv(results)),
-        (markdown, lambda: to_markdown(result_tables(results))),
-        (report and report / PAGE, lambda: to_html(results, gallery.panels)),
-    ]
-    for path, text in texts:
-        if path is not None:
-            with replacing(path) as file:
-                file.write(text().encode())
 
 
 def _print(results: "Results") -> None:

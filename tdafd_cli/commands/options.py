@@ -68,8 +68,8 @@ Ensemble = Annotated[
 Consistency = Annotated[
     ConsistencyName,
     typer.Option(
-        help="Let the result, degraded so, give the input again; auto: go most of the way to "
-        "kspace where that explains the input far better than blur or thick slices."
+        help="Degradation under which the result is made to reproduce the input; auto: largely "
+        "kspace where the input looks like truncated k-space, else none."
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. (default: all cores)")]

@@ -1,4 +1,4 @@
-"""What commands tell the user on stderr: errors in one line, and how far the work is."""
+"""What commands print on stderr: errors in one line, and progress."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ def fail(message: str, *, code: int) -> NoReturn:
 def progress_bar(
     description: str, *, unit: Literal["tiles", "bytes"], shown: bool
 ) -> Iterator[Callable[[int, int], None] | None]:
-    """Bar on stderr, told how many are done of how many, if a person is watching; None if not.
+    """Progress bar on stderr, or None if stderr is no terminal: a function of done and total.
 
     A bar of bytes appears with the first ones, as often there is nothing to download.
     """

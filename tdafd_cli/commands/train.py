@@ -33,7 +33,10 @@ def train(
         Path | None, typer.Option(help="Folder or file of volumes to validate on.")
     ] = None,
     recipe: Annotated[
-        Path | None, typer.Option(help="TOML file of settings. (default: built-in ones)")
+        Path | None,
+        typer.Option(
+            help="TOML file of settings. (default: those of the run resumed, else built-in ones)"
+        ),
     ] = None,
     scale: Annotated[
         int | None, typer.Option(min=2, max=4, help="Instead of the recipe's scale.")
@@ -48,6 +51,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint in OUTPUT, exactly.")
     ] = False,
+    change_recipe: Annotated[
+        bool,
+        typer.Option("--change-recipe", help="Resume with other settings than the run began with."),
+    ] = False,
     init: Annotated[
         str | None,
         typer.Option(metavar="NAME|PATH", help="Weights to start from, of any scale."),
@@ -61,17 +68,15 @@ def train(
         float, typer.Option(min=0, help="Stop after so long, with a checkpoint to resume from.")
     ] = float("inf"),
     until: Annotated[
-        int | None, typer.Option(min=1, help="Stop after this step, likewise.")
+        int | None, typer.Option(min=1, help="Stop after this step, with a checkpoint.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a network on a folder of volumes."""
     with user_errors():
-        from tdafd_cli.training.loop import TrainingConfig
-        from tdafd_cli.training.recipe import read_recipe
-        from tdafd_cli.training.run import train_folder
+        from tdafd_cli.training.run import config_of_run, train_folder
 
-        config = read_recipe(recipe) if recipe is not None else TrainingConfig()
+        config = config_of_run(recipe, output, resume=resume)
         config = _changed(config, scale=scale, steps=steps, seed=seed, workers=workers)
         with _progress_report(shown=not quiet) as report:
             state = train_folder(
@@ -80,6 +85,7 @@ def train(
                 output,
                 validation=validation,
                 resume=resume,
+                change_recipe=change_recipe,
                 init=init,
                 device=device,
                 precision=precision.value,
@@ -115,13 +121,13 @@ def _changed(
 
 def _told(gains: dict[str, float]) -> str:
     """Gains as text, degradation by degradation."""
-    told = ", ".join(f"{kind} {gain:+.2f} dB" for kind, gain in gains.items())
-    return f"over the best interpolation: {told}"
+    text = ", ".join(f"{kind} {gain:+.2f} dB" for kind, gain in gains.items())
+    return f"over the best interpolation: {text}"
 
 
 @contextmanager
 def _progress_report(*, shown: bool) -> Iterator[Callable[["Progress"], None]]:
-    """Bar on stderr with loss, gains and time left for a person, else a line at times."""
+    """Progress bar on a terminal, with loss, gains and time left; elsewhere a line at times."""
     if not shown:
         yield lambda progress: None
         return

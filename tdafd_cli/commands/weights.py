@@ -176,7 +176,7 @@ def download_bar(
 
 
 def _found(weights: str) -> tuple[str, Path | None, "Entry | None"]:
-    """Name of weights, their file if it is at hand, and their entry unless a file was asked for."""
+    """Name of weights, their file if it is on this machine, and their entry if they have one."""
     from tdafd_cli.weights.cache import cache_folder, local_copy
     from tdafd_cli.weights.metadata import read_metadata
     from tdafd_cli.weights.registry import find_entry, is_file_name
@@ -190,7 +190,7 @@ def _found(weights: str) -> tuple[str, Path | None, "Entry | None"]:
 
 
 def _about(entry: "Entry") -> dict[str, Any]:
-    """What the registry tells, and where the file is: cached, bundled or neither."""
+    """What the registry holds, and where the file is: cached, bundled or neither."""
     from dataclasses import asdict
 
     from tdafd_cli.weights.cache import cache_folder
@@ -251,7 +251,7 @@ def _copies(entry: "Entry") -> list[dict[str, str]]:
 
 
 def _lines(about: dict[str, Any], indent: str = "") -> Iterator[str]:
-    """Nested values as lines; what a terminal would obey is escaped."""
+    """Nested values as lines, with control characters escaped."""
     for name, value in about.items():
         if isinstance(value, dict):
             yield f"{indent}{_printable(name)}:"

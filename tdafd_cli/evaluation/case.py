@@ -10,8 +10,9 @@ from tdafd_cli.errors import VolumeError
 from tdafd_cli.evaluation.metrics import SSIM_WINDOW
 from tdafd_cli.sampling.degradation import degrade, divisible
 from tdafd_cli.volumes.foreground import foreground_mask
+from tdafd_cli.volumes.grid import downscaled_affine, regridded
 from tdafd_cli.volumes.intensity import IntensityRange, denormalise, intensity_range, normalise
-from tdafd_cli.volumes.volume import Volume, downscaled_affine, regridded
+from tdafd_cli.volumes.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)

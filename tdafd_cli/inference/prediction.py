@@ -10,15 +10,14 @@ from tdafd_cli.errors import MemoryLimitError
 from tdafd_cli.inference.ensemble import PASSES, passes, self_ensemble
 from tdafd_cli.inference.tiling import Predict, Progress, cheapest_tile, plan_tiles, predict_tiled
 from tdafd_cli.inference.trust import Trust, trust_in
-from tdafd_cli.machine.hardware import (
+from tdafd_cli.machine.devices import (
     PRECISIONS,
     choose_device,
     choose_precision,
-    free_memory,
-    freed_memory_kept,
     precision_name,
     threads_limited,
 )
+from tdafd_cli.machine.memory import free_memory, freed_memory_kept
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.sampling.consistency import (
     CONSISTENCIES,

@@ -21,7 +21,7 @@ Predict = Callable[[Tensor], Tensor]
 """Upscales a batch of tiles: (B, 1, I, J, K) -> (B, 1, sI, sJ, sK)."""
 
 Progress = Callable[[int, int], None]
-"""Told after each tile how many are done, of how many."""
+"""Called after each tile with the number done and the number of all."""
 
 
 @dataclass(frozen=True)

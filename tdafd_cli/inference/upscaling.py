@@ -17,20 +17,16 @@ from tdafd_cli.inference.prediction import (
 )
 from tdafd_cli.inference.tiling import Progress
 from tdafd_cli.inference.trust import trust_findings
-from tdafd_cli.machine.hardware import choose_device, choose_precision, peak_memory
+from tdafd_cli.machine.devices import choose_device, choose_precision
+from tdafd_cli.machine.memory import peak_memory
 from tdafd_cli.volumes.defects import Defects, find_defects, mended, restore_defects_
 from tdafd_cli.volumes.findings import Finding, label_findings, noise_findings, volume_findings
+from tdafd_cli.volumes.grid import regridded, upscaled_affine
 from tdafd_cli.volumes.intensity import IntensityRange, denormalise, intensity_range, normalise
 from tdafd_cli.volumes.labels import label_count
-from tdafd_cli.volumes.volume import (
-    Volume,
-    check_target,
-    read_volume,
-    regridded,
-    upscaled_affine,
-    write_volume,
-)
-from tdafd_cli.weights.store import Weights
+from tdafd_cli.volumes.nifti import check_target, read_volume, write_volume
+from tdafd_cli.volumes.volume import Volume
+from tdafd_cli.weights.file import Weights
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import psutil
 import torch
 
-from tdafd_cli.machine.hardware import peak_memory, restart_peak_memory, return_freed_memory
+from tdafd_cli.machine.memory import peak_memory, restart_peak_memory, return_freed_memory
 
 SAMPLING_SECONDS = 0.02
 
@@ -19,7 +19,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Metered(Generic[Value]):
-    """What a computation gave and took.
+    """Result of a computation, and what it took.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Metered(Generic[Value]):
 def metered(
     work: Callable[[], Value], device: str = "cpu", *, children: bool = False
 ) -> Metered[Value]:
-    """Do some work and tell what it took.
+    """Do some work, and measure its time and memory.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ def metered(
         Where it computes.
     children : bool
         Whether to count the memory of this process and of those it starts instead, looked up
-        every 20 ms, so that a shorter peak can be missed. So it is where the system does not tell
-        a peak since a moment.
+        every 20 ms, so that a shorter peak can be missed. The same is done
+        where the system cannot report a peak since a given moment.
     """
     place = torch.device(device)
     return_freed_memory()  # or it would be taken again unseen

@@ -3,9 +3,9 @@
 Each maps a low volume (B, 1, I, J, K) to (B, 1, sI, sJ, sK). Those that work on the *high* grid
 get the low volume through cubic B-spline interpolation, those on the *low* grid upsample inside.
 No code was taken over; layers and widths are those of the papers and of what their authors
-published, and at x2 the parameter counts are the published ones (`Peer.parameters`). Papers that
-tell one scale only leave the upsampling layers at the others to us: kernels grow with the scale.
-None of them comes with weights here.
+published, and at x2 the parameter counts are the published ones (`Peer.parameters`). Where a
+paper describes one scale only, the kernels of our upsampling layers grow with the scale. None of
+them comes with weights here.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +20,7 @@ from torch import nn
 
 from tdafd_cli.networks.autocast import without_autocast
 from tdafd_cli.networks.superformer import SuperFormer
+from tdafd_cli.networks.tdafd import pixel_shuffle
 from tdafd_cli.sampling.interpolation import interpolate
 
 
@@ -70,11 +71,9 @@ class PixelShuffle3d(nn.Module):
         self.scale = scale
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        batch, channels, i, j, k = x.shape
-        s = self.scale
-        split = x.reshape(batch, channels // s**3, s, s, s, i, j, k)
-        moved = split.permute(0, 1, 5, 2, 6, 3, 7, 4)
-        return moved.reshape(batch, channels // s**3, s * i, s * j, s * k)
+        groups = x.reshape(-1, self.scale**3, *x.shape[2:])  # -> (B C, s^3, I, J, K)
+        high = pixel_shuffle(groups, self.scale)
+        return high.view(len(x), -1, *high.shape[2:])
 
 
 class Interpolated(nn.Module):

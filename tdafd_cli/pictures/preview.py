@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tdafd_cli.errors import OutputError
 from tdafd_cli.output import check_writable, replacing
 from tdafd_cli.sampling.matrices import apply_matrices, bspline_matrix
-from tdafd_cli.volumes.foreground import foreground_mask
+from tdafd_cli.volumes.foreground import foreground_box, foreground_mask
 from tdafd_cli.volumes.intensity import intensity_range, normalise
 from tdafd_cli.volumes.volume import Volume
 
@@ -47,7 +47,7 @@ def write_preview(
     Raises
     ------
     OutputError
-        The target is refused, as `check_preview` tells, or writing fails.
+        The target is refused by `check_preview`, or writing fails.
     """
     check_preview(path, overwrite)
     picture = draw_preview(low, high, name=name)
@@ -75,7 +75,7 @@ def draw_preview(low: Volume, high: Volume, *, name: str) -> Image.Image:
     turn, limits = io_orientation(low.affine), intensity_range(low.data)
     coarse = normalise(apply_orientation(low.data, turn), limits)
     fine = apply_orientation(high.data, turn)
-    box, centre = _foreground(coarse)
+    box, centre = foreground_box(foreground_mask(coarse), MARGIN)
     voxel_size = np.array(low.voxel_size)[np.argsort(turn[:, 0])]
     extent_mm = voxel_size * [side.stop - side.start for side in box]
     pixels = np.rint(extent_mm * _pixels_per_mm(extent_mm, voxel_size / scale))
@@ -94,16 +94,6 @@ def draw_preview(low: Volume, high: Volume, *, name: str) -> Image.Image:
     names = ("input", "cubic B-spline", name)
     sizes = (low.voxel_size, high.voxel_size, high.voxel_size)
     return _page(rows, list(zip(names, sizes, strict=True)))
-
-
-def _foreground(data: np.ndarray) -> tuple[tuple[slice, ...], tuple[int, ...]]:
-    """Box around the foreground with some margin, and its middle voxel."""
-    inside = np.argwhere(foreground_mask(data))
-    lowest, highest = inside.min(axis=0), inside.max(axis=0) + 1
-    margin = np.ceil(MARGIN * (highest - lowest)).astype(int)
-    starts = np.maximum(lowest - margin, 0).tolist()
-    stops = np.minimum(highest + margin, data.shape).tolist()
-    return tuple(map(slice, starts, stops)), tuple(inside.mean(axis=0).astype(int).tolist())
 
 
 def _finer(part: int | slice, scale: int) -> int | slice:

@@ -1,1 +1,1 @@
-"""Grids finer and coarser: resampling, interpolation, degradation and what spectra tell of it."""
+"""Finer and coarser grids: resampling, interpolation, degradation, and its trace in spectra."""

@@ -8,8 +8,9 @@ it misses is known, and the smallest change that makes up for it is linear:
 with A the degradation. For k-space truncation this is what a scanner's own reconstruction does: the
 frequencies that were measured are kept, with their noise, and the network fills in the others.
 
-A scan's degradation is seldom told, so `was_truncated` asks the result itself: truncation is taken
-for granted only if it explains the scan far better than blur, apodisation and thick slices do.
+A scan's degradation is seldom known, so `was_truncated` infers it from the result: truncation is
+assumed only if the residual under every other degradation tried (blur, apodisation, thick slices)
+is at least `MARGIN` times as large.
 """
 
 import torch
@@ -27,7 +28,7 @@ RIVALS = (
     *(Profile("average", thickness) for thickness in (0.8, 1.0, 1.3)),
 )
 MARGIN = 1.65
-"""Least root mean square of what the best rival leaves unexplained, over what truncation does.
+"""Least ratio of the best rival's residual to that of truncation, as root mean squares.
 
 Under 162 degradations of crops of five validation volumes, with versions 4, 2 and 3 of tdafd-x2, x3
 and x4, it came to 1.66 to 2.77 for all 40 truncations with noise of up to 1 % of the maximum. Going
@@ -37,9 +38,9 @@ of noise 0.05 dB, a taper over 12 % of the band 0.03, one blurred axis of three 
 random degradations did, and lost 0.02 and 0.08 dB. Truncated crops of a cord mostly do not.
 """
 UNTOLD_SHARE = 0.7
-"""How far to go where truncation was found and not told. On crops of five validation volumes at x2
-and x3 the mean gain in PSNR was 0.24 dB, and 0.16 and 0.01 dB with noise of 0.5 and 1 % of the
-maximum; with a share of 1 it was 0.25, 0.14 and -0.08 dB."""
+"""How far to go where truncation was inferred, not specified. On crops of five validation volumes
+at x2 and x3 the mean gain in PSNR was 0.24 dB, and 0.16 and 0.01 dB with noise of 0.5 and 1 % of
+the maximum; with a share of 1 it was 0.25, 0.14 and -0.08 dB."""
 TISSUE_LEVEL = 0.1
 JUDGED_EDGE = 64  # low voxels of the central block on which profiles are compared
 ROUNDING = 1e-6
@@ -50,7 +51,7 @@ SLAB_VOXELS = 2**24  # high voxels worked on at once, so that memory stays bound
 
 
 def was_truncated(high: torch.Tensor, low: torch.Tensor) -> bool:
-    """Tell whether ``low`` is the truncated k-space of what ``high`` shows.
+    """Whether ``low`` is the truncated k-space of what ``high`` shows.
 
     Parameters
     ----------
@@ -63,13 +64,13 @@ def was_truncated(high: torch.Tensor, low: torch.Tensor) -> bool:
 
 
 def truncation_margin(high: torch.Tensor, low: torch.Tensor) -> float:
-    """Root mean square that the best rival leaves unexplained, over what truncation does.
+    """Ratio of the best rival's residual to that of truncation, as root mean squares.
 
     In tissue only: the magnitude that scanners store hides the sign of ringing in air.
     """
     block = tuple(slice(max(0, (n - JUDGED_EDGE) // 2), (n + JUDGED_EDGE) // 2) for n in low.shape)
 
-    def unexplained(profile: Profile) -> float:
+    def residual(profile: Profile) -> float:
         matrices = _matrices((profile,) * 3, high, low)
         rows = [matrix[part] for matrix, part in zip(matrices, block, strict=True)]
         difference = (low[block] - _sampled(high, rows))[tissue]
@@ -78,7 +79,7 @@ def truncation_margin(high: torch.Tensor, low: torch.Tensor) -> float:
     tissue = low[block] > TISSUE_LEVEL
     if not tissue.any():
         return 0.0
-    return min(map(unexplained, RIVALS)) / max(unexplained(TRUNCATION), ROUNDING)
+    return min(map(residual, RIVALS)) / max(residual(TRUNCATION), ROUNDING)
 
 
 def make_consistent_(
@@ -89,7 +90,7 @@ def make_consistent_(
     share: float = 1.0,
     zero: float | None = None,
 ) -> None:
-    """Change an estimate as little as makes its degradation the scan, but for the damping.
+    """Change an estimate as little as possible, so that its degradation is nearly the scan.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ def make_consistent_(
         How far to go, from 0 to 1.
     zero : float, optional
         What an intensity of zero became in ``low``, if that is a magnitude: truncated k-space rings
-        about it in air, and only the estimate tells which waves were turned up.
+        about it in air, and only the estimate shows which lobes the magnitude made positive.
     """
     matrices = _matrices(BENCHMARK_DEGRADATIONS[kind].profiles, high, low)
     sampled = _sampled(high, matrices)

@@ -27,7 +27,7 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
         unpickled, never code.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no checkpoint to resume from; start without --resume")
+        raise missing_checkpoint(path)
     try:
         with warnings.catch_warnings():  # of pickles that are not torch's: refused below
             warnings.simplefilter("ignore", UserWarning)
@@ -35,3 +35,8 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise DataError(f"{path}: not a whole checkpoint; start again without --resume") from error
     return content
+
+
+def missing_checkpoint(path: Path) -> DataError:
+    """Error for a run without a checkpoint to resume from."""
+    return DataError(f"{path}: no checkpoint to resume from; start without --resume")

@@ -12,7 +12,7 @@ from torch import distributed
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
     """Join the other processes if torchrun started this one: NCCL on CUDA, gloo elsewhere."""
-    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+    if started_processes() is None:
         yield
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -20,6 +20,13 @@ def process_group(device: torch.device) -> Iterator[None]:
         yield
     finally:
         distributed.destroy_process_group()
+
+
+def started_processes() -> int | None:
+    """How many processes torchrun started, known before they join; None without torchrun."""
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return None
+    return int(os.environ["WORLD_SIZE"])
 
 
 def local_rank() -> int | None:

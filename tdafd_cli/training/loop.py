@@ -1,9 +1,8 @@
 """Training of TDAFD: a loop that resumes exactly and validates on whole volumes."""
 
-import csv
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,13 +16,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tdafd_cli.errors import DataError
 from tdafd_cli.evaluation.validation import ValidationCase, estimated, mean_gains, validation_rows
 from tdafd_cli.inference.prediction import InferenceSettings
-from tdafd_cli.machine.hardware import precision_name
+from tdafd_cli.machine.devices import precision_name
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.training import distribution
 from tdafd_cli.training.checkpoint import read_checkpoint, write_checkpoint
 from tdafd_cli.training.dataset import Batch, DatasetSettings, TrainingVolume, batches
+from tdafd_cli.training.log import append_rows, drop_rows_after
 from tdafd_cli.training.optimisation import learning_rate, make_optimisers
-from tdafd_cli.weights.store import Weights, save_weights
+from tdafd_cli.weights.file import Weights, save_weights
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
@@ -226,17 +226,18 @@ def train(
         This process's share, validated every ``config.validate_every`` steps and at the end.
     output : Path
         Existing folder for ``log.csv``, ``validation.csv``, ``checkpoint.pt`` and
-        ``weights.safetensors`` (the averaged weights, renewed with every checkpoint).
+        ``weights.safetensors`` (the averaged weights, renewed with every checkpoint). Rows that
+        logs hold of steps beyond the state's are dropped: these steps are done again.
     config : TrainingConfig
     device : torch.device
     dtype : {torch.float32, torch.bfloat16}
         Precision of the trunk.
     report : callable
-        Told after every step.
+        Called after every step.
     stop_after_seconds : float
         Checkpoint and return after this long; a resumed run goes on with the same schedule.
     until : int, optional
-        Checkpoint and return after this step, likewise.
+        Checkpoint and return after this step; a resumed run goes on likewise.
     """
     stream = batches(
         volumes,
@@ -248,6 +249,8 @@ def train(
         rank=distribution.rank(),
         processes=distribution.processes(),
     )
+    for log in (LOG, VALIDATION_LOG):
+        drop_rows_after(output / log, state.step)
     clock = time.monotonic
     begun, saved, logged = clock() - state.seconds, clock(), clock()
     deadline = clock() + stop_after_seconds
@@ -318,18 +321,6 @@ def take_step(
     return float(error)
 
 
-def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append rows to a CSV file, with a header if it is new; the first process alone does."""
-    if distribution.rank() > 0:
-        return
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
-
-
 def _save(output: Path, state: TrainingState, config: TrainingConfig) -> None:
     """Write checkpoint and weights; the first process alone does."""
     if distribution.rank() == 0:
@@ -371,7 +362,7 @@ def _validate(
     output: Path,
     dtype: torch.dtype,
 ) -> None:
-    """Score what the averaged weights do in one pass, unaided, on every case and log it."""
+    """Score the averaged weights on every case, in one pass without consistency, and log it."""
     network = _averaged(state)
     device = next(network.parameters()).device
     settings = InferenceSettings(str(device), precision_name(dtype), ensemble=1, consistency="none")
@@ -382,7 +373,7 @@ def _validate(
 
 
 def _metadata(state: TrainingState, config: TrainingConfig) -> dict[str, Any]:
-    """What a weights file tells of its training."""
+    """What a weights file records of its training."""
     return {
         "scale": config.network.scale,
         "seed": config.seed,

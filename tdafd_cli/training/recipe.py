@@ -1,6 +1,5 @@
 """Recipes: the TOML files that say how weights are trained."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -9,13 +8,13 @@ from typing import Any
 import dacite
 import tomli_w
 
+from tdafd_cli.configuration import read_toml
 from tdafd_cli.errors import RecipeError
+from tdafd_cli.output import replacing
 from tdafd_cli.training.loop import TrainingConfig
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+UNSHAPING = {"dataset.workers", "checkpoint_minutes"}
+"""Settings that change nothing but time, so that a run may be resumed with others."""
 
 CONVERSIONS = dacite.Config(strict=True, cast=[tuple], type_hooks={float: float})
 
@@ -28,12 +27,7 @@ def read_recipe(path: Path) -> TrainingConfig:
     RecipeError
         If the file cannot be read, is not TOML, or holds an unknown name or an impossible value.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot read the recipe: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not TOML: {error}") from error
+    values = read_toml(path, "recipe", RecipeError)
     try:
         return config_from(values)
     except (dacite.DaciteError, ValueError) as error:
@@ -46,5 +40,35 @@ def config_from(values: Mapping[str, Any]) -> TrainingConfig:
 
 
 def write_recipe(path: Path, config: TrainingConfig) -> None:
-    """Write a configuration, whole, as :func:`read_recipe` reads it."""
-    path.write_text(tomli_w.dumps(asdict(config)), encoding="utf-8")
+    """Write a configuration, as :func:`read_recipe` reads it: the whole file or nothing.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written. What stood at ``path`` is still there.
+    """
+    with replacing(path) as file:
+        file.write(tomli_w.dumps(asdict(config)).encode())
+
+
+def differing_settings(config: TrainingConfig, other: TrainingConfig) -> list[str]:
+    """Names of the settings that shape weights and differ, as in ``dataset.batch``.
+
+    >>> from dataclasses import replace
+    >>> config = TrainingConfig()
+    >>> differing_settings(config, replace(config, steps=5, seed=7))
+    ['seed', 'steps']
+    """
+    values, others = _flat(asdict(config)), _flat(asdict(other))
+    return sorted(
+        name for name in values.keys() - UNSHAPING if values.get(name) != others.get(name)
+    )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= (
+            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        )
+    return flat

@@ -5,15 +5,12 @@ from pathlib import Path
 
 import torch
 
-from tdafd_cli.errors import DataError, DeviceError, OutputError
+from tdafd_cli.errors import DataError, DeviceError, OutputError, RecipeError
 from tdafd_cli.evaluation.validation import ValidationCase, validation_cases
-from tdafd_cli.machine.hardware import (
-    choose_device,
-    choose_precision,
-    freed_memory_kept,
-    threads_limited,
-)
+from tdafd_cli.machine.devices import choose_device, choose_precision, threads_limited
+from tdafd_cli.machine.memory import freed_memory_kept
 from tdafd_cli.training import distribution
+from tdafd_cli.training.checkpoint import missing_checkpoint
 from tdafd_cli.training.dataset import load_volumes
 from tdafd_cli.training.loop import (
     CHECKPOINT,
@@ -25,11 +22,24 @@ from tdafd_cli.training.loop import (
     new_state,
     train,
 )
-from tdafd_cli.training.recipe import write_recipe
+from tdafd_cli.training.recipe import differing_settings, read_recipe, write_recipe
 from tdafd_cli.volumes.files import volume_paths
 from tdafd_cli.weights.store import load_weights
 
 RECIPE = "recipe.toml"
+
+
+def config_of_run(recipe: Path | None, output: Path, *, resume: bool) -> TrainingConfig:
+    """Settings to train with: of a recipe, else of the run that is resumed, else built-in ones.
+
+    Raises
+    ------
+    RecipeError
+        If the recipe cannot be used.
+    """
+    if recipe is None and resume and (output / CHECKPOINT).is_file():
+        recipe = output / RECIPE
+    return TrainingConfig() if recipe is None else read_recipe(recipe)
 
 
 def train_folder(
@@ -39,6 +49,7 @@ def train_folder(
     *,
     validation: Path | None = None,
     resume: bool = False,
+    change_recipe: bool = False,
     init: str | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -60,6 +71,8 @@ def train_folder(
         Folder or file of volumes to validate on; none of them may be among the training volumes.
     resume : bool
         Go on from the checkpoint in ``output``.
+    change_recipe : bool
+        Whether to resume even if the run began with other settings than ``config``.
     init : str, optional
         Name or path of weights to start from.
     device, precision, threads
@@ -69,7 +82,7 @@ def train_folder(
     until : int, optional
         Stop after this step, with a checkpoint to resume from.
     report : callable
-        Told after every step, in the first process only.
+        Called after every step, in the first process only.
 
     Returns
     -------
@@ -88,6 +101,9 @@ def train_folder(
             raise DeviceError("precision fp16: training in it is not supported; use bf16 or fp32")
         dtype = torch.float32
     _check_output(output, resume)
+    if resume and not change_recipe:
+        _check_unchanged(config, output / RECIPE)
+    _check_batch(config)
     with distribution.process_group(place), threads_limited(threads), freed_memory_kept():
         smallest = config.dataset.patch * config.network.scale
         volumes = load_volumes(data, config.dataset.sources, smallest)
@@ -124,6 +140,27 @@ def _check_output(output: Path, resume: bool) -> None:
         raise OutputError(f"{output}: exists and is not a folder; choose another name")
     if (output / CHECKPOINT).exists() and not resume:
         raise OutputError(f"{output}: holds a run already; add --resume or choose another folder")
+    if resume and not (output / CHECKPOINT).is_file():
+        raise missing_checkpoint(output / CHECKPOINT)
+
+
+def _check_unchanged(config: TrainingConfig, recipe: Path) -> None:
+    differing = differing_settings(config, read_recipe(recipe))
+    if differing:
+        raise RecipeError(
+            f"{recipe}: the run began with other settings ({', '.join(differing)}); resume without "
+            "--recipe, or add --change-recipe to go on with these"
+        )
+
+
+def _check_batch(config: TrainingConfig) -> None:
+    """Refuse a batch that processes cannot share equally."""
+    batch, processes = config.dataset.batch, distribution.started_processes() or 1
+    if batch % processes:
+        raise RecipeError(
+            f"batch {batch} cannot be shared equally by {processes} processes; make batch under "
+            f"[dataset] in the recipe a multiple of {processes}, or start fewer processes"
+        )
 
 
 def _cases(validation: Path | None, data: Path, config: TrainingConfig) -> list[ValidationCase]:

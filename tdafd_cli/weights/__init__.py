@@ -1,1 +1,1 @@
-"""Trained networks as files: what they hold, which there are, where they come from and are kept."""
+"""Trained networks as files: their format, registry, download and cache."""

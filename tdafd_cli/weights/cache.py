@@ -20,10 +20,10 @@ PARTIAL_PATTERN = ".tdafd-*.part"  # as `replacing` names them
 LOCK_PATTERN = ".*.lock"
 
 POLL_SECONDS = 0.2
-"""Between two looks at a lock: each is a request to the server of a shared home."""
+"""Between two attempts to lock: each is a request to the server of a shared home."""
 
 STALL_SECONDS = 180.0
-"""Without progress, after which a lock is ignored: its holder is stopped, or on a dead node."""
+"""Without progress, after which a lock is ignored: its holder has stopped or its node is down."""
 
 
 def cache_folder() -> Path:
@@ -109,7 +109,7 @@ def copy_local(entry: Entry, source: Path, folder: Path) -> Path:
 
 
 def clean(folder: Path) -> list[Path]:
-    """Remove what downloads left in a cache, of any version, and nothing else; tell what it was."""
+    """Remove what downloads left in a cache, of any version, and nothing else; return its paths."""
     files = [
         path
         for parent in folder.glob("*/*")
@@ -154,9 +154,9 @@ def _remove(paths: Iterator[Path] | list[Path]) -> list[Path]:
 
 @contextmanager
 def _turn(target: Path) -> Iterator[None]:
-    """Wait until no other process downloads a file, or none can be waited for."""
+    """Wait until no other process downloads a file, or the one that does makes no progress."""
     lock = FileLock(target.with_name(f".{target.name}.lock"))
-    with warnings.catch_warnings(), suppress(OSError):  # if no lock is to be had, writing tells why
+    with warnings.catch_warnings(), suppress(OSError):  # if locking fails, writing will say why
         warnings.simplefilter(
             "ignore"
         )  # of filelock: a file system without locks gets marker files

@@ -1,4 +1,4 @@
-"""What a weights file tells about itself, read without loading its tensors or importing torch."""
+"""Metadata of a weights file, read without loading its tensors or importing torch."""
 
 import json
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def damaged(path: Path, error: Exception) -> WeightsError:
-    """Error that tells what the safetensors library found wrong."""
+    """Error with what the safetensors library found wrong."""
     return WeightsError(f"{path}: not a whole safetensors file: {' '.join(str(error).split())}")
 
 

@@ -4,7 +4,6 @@ import hashlib
 import os
 import socket
 import ssl
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,19 +16,15 @@ from urllib.request import url2pathname
 
 from platformdirs import user_config_path
 
+from tdafd_cli.configuration import read_toml
 from tdafd_cli.errors import WeightsError
 from tdafd_cli.weights.registry import Entry
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 if TYPE_CHECKING:
     import requests
 
 Progress = Callable[[int, int], None]
-"""Told how many bytes have arrived, of how many."""
+"""Called with the number of bytes received and the number of all."""
 
 URL_VARIABLE = "TDAFD_WEIGHTS_URL"
 OFFLINE_VARIABLE = "TDAFD_OFFLINE"
@@ -63,7 +58,7 @@ class Mirror:
 
 
 class _TemporaryError(WeightsError):
-    """What failed may succeed a little later."""
+    """A failure that may not happen again a little later."""
 
 
 class _Receiver:
@@ -113,7 +108,7 @@ def configuration_path() -> Path:
 
 
 def check_mirror(entry: Entry, mirror: Mirror) -> None:
-    """Raise `WeightsError`, which tells what to set, if nothing can be fetched from a mirror."""
+    """Raise `WeightsError`, with advice, if nothing can be fetched from a mirror."""
     if mirror.url is None:
         raise WeightsError(
             f"{entry.name}: no mirror to download from is known; set {URL_VARIABLE} to the "
@@ -248,12 +243,12 @@ def _translated(timeout: float) -> Iterator[None]:
 
 
 def _phrase(status: int) -> str:
-    """Usual words for a status: the server's own could be anything."""
+    """Standard phrase for a status, as the server's own may be any text."""
     return HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
 
 
 def _reason(error: Exception, timeout: float) -> str:
-    """What is known of why a connection failed, from the error and what led to it."""
+    """Why a connection failed, from the error and its causes."""
     from requests.exceptions import ProxyError, Timeout
     from urllib3.exceptions import ReadTimeoutError
 
@@ -266,8 +261,8 @@ def _reason(error: Exception, timeout: float) -> str:
         return "the proxy that HTTPS_PROXY or HTTP_PROXY names does not help"
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         return "no such host"
-    told = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
-    return told[-1] if told else "the connection broke"
+    reasons = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    return reasons[-1] if reasons else "the connection broke"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -301,13 +296,11 @@ def _shown(url: str) -> str:
 def _url_in_configuration() -> str | None:
     path = configuration_path()
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot read the configuration: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path}: not TOML: {error}") from error
+        values = read_toml(path, "configuration", WeightsError)
+    except WeightsError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
     table = values.get("weights", {})
     url = table.get("url") if isinstance(table, dict) else table
     if url is not None and not isinstance(url, str):

@@ -4,11 +4,9 @@ It is one TOML file, ``registry.toml`` in the folder of the weights that come wi
 is written by :func:`register` only.
 """
 
-import hashlib
 import math
 import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,14 +15,10 @@ from typing import Any
 import dacite
 import tomli_w
 
+from tdafd_cli.configuration import read_toml
 from tdafd_cli.errors import WeightsError
-from tdafd_cli.output import replacing
+from tdafd_cli.output import replacing, sha256
 from tdafd_cli.weights.metadata import SUFFIX, read_metadata
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 REGISTRY_VARIABLE = "TDAFD_REGISTRY"
 REGISTRY_FILE = "registry.toml"
@@ -97,7 +91,7 @@ class Entry:
     def fits(self, path: Path) -> bool:
         """Whether a file has this entry's size and SHA-256; not if it cannot be read."""
         try:
-            return path.stat().st_size == self.size and _sha256(path) == self.sha256
+            return path.stat().st_size == self.size and sha256(path) == self.sha256
         except OSError:
             return False
 
@@ -127,13 +121,9 @@ def read_registry(path: Path | None = None) -> dict[str, Entry]:
         its folder, say.
     """
     path = path or registry_path()
+    values = read_toml(path, "registry", WeightsError)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
         entries = [_entry(name, about) for name, about in values.items()]
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot read the registry: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path}: not TOML: {error}") from error
     except (dacite.DaciteError, ValueError) as error:
         raise WeightsError(f"{path}: not a registry: {error}") from error
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
@@ -145,7 +135,7 @@ def find_entry(name: str) -> Entry:
     Raises
     ------
     WeightsError
-        If there is none; it tells which there are.
+        If there is none; the message lists those there are.
     """
     entries = read_registry()
     if name not in entries:
@@ -157,7 +147,7 @@ def find_entry(name: str) -> Entry:
 def is_file_name(text: str) -> bool:
     """Whether text names a file rather than an entry; a file that exists always does."""
     path = Path(text)
-    return path.suffix == SUFFIX or path.name != text or path.is_file()
+    return path.suffix.lower() == SUFFIX or path.name != text or path.is_file()
 
 
 def bundled_path(entry: Entry) -> Path:
@@ -168,7 +158,7 @@ def bundled_path(entry: Entry) -> Path:
 def register(
     path: Path, *, name: str | None = None, version: str | None = None, licence: str | None = None
 ) -> Entry:
-    """Enter a weights file, or enter it anew, with what its metadata tell about it.
+    """Add a weights file to the registry, or update its entry, from the file's metadata.
 
     Parameters
     ----------
@@ -191,15 +181,15 @@ def register(
     entries = read_registry(registry) if registry.exists() else {}
     metadata = read_metadata(path)
     name = name or path.stem
-    sha256, before = _sha256(path), entries.get(name)
-    version = version or _next_version(before, sha256)
+    digest, before = sha256(path), entries.get(name)
+    version = version or _next_version(before, digest)
     try:
         entry = Entry(
             name=name,
             version=version,
             scale=metadata["scale"],
             file=f"{name}{SUFFIX}",
-            sha256=sha256,
+            sha256=digest,
             size=path.stat().st_size,
             licence=licence or metadata.get("licence") or (before.licence if before else ""),
             sources=(f"{name}/{version}/{name}{SUFFIX}",),
@@ -224,10 +214,6 @@ def _entry(name: str, about: object) -> Entry:
     )
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _next_version(before: Entry | None, sha256: str) -> str:
     if before is None:
         return "1"
@@ -238,7 +224,7 @@ def _next_version(before: Entry | None, sha256: str) -> str:
 
 
 def _numbers(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """What TOML and JSON can both keep of nested scores: finite numbers."""
+    """Finite numbers of nested scores, which both TOML and JSON can hold."""
     kept: dict[str, Any] = {}
     for name, value in scores.items():
         if isinstance(value, Mapping):

@@ -1,82 +1,15 @@
-"""Save, find and load the weights of a TDAFD, with all that tells how they came to be.
+"""Find weights by name, or as a file, and load them."""
 
-A weights file is safetensors and nothing else: it holds numbers and text, so unlike a pickled
-checkpoint it cannot run code when it is opened. Its metadata keeps the format's version, the
-network's configuration and whatever the training recorded (data, recipe, scores).
-"""
-
-from __future__ import annotations
-
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
 
 from tdafd_cli.errors import WeightsError
-from tdafd_cli.networks.limits import default_falloff_limits
-from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
-from tdafd_cli.output import replacing
 from tdafd_cli.weights.cache import obtain
-from tdafd_cli.weights.metadata import (
-    ARCHITECTURE,
-    FORMAT,
-    SUFFIX,
-    check_format,
-    damaged,
-    from_text,
-    to_text,
-)
+from tdafd_cli.weights.file import Weights, read_weights
+from tdafd_cli.weights.metadata import SUFFIX
 from tdafd_cli.weights.mirror import Progress
 from tdafd_cli.weights.registry import bundled_path, find_entry, is_file_name, read_registry
 
-LARGEST_SETTING = 4096
-"""Of a network's configuration: beyond it, building the network alone could take all memory."""
 PICKLED_SUFFIXES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Trained weights of one network.
-
-    Attributes
-    ----------
-    name : str
-        As in the registry, or the file's name without its suffix.
-    path : Path
-        Where they were read from.
-    sha256 : str
-        Of the file, as 64 hexadecimal digits.
-    config : TDAFDConfig
-    state : dict of str to tensor
-        The network's state, on the CPU.
-    metadata : dict of str to any JSON value
-        What the training recorded beside them.
-    """
-
-    name: str
-    path: Path
-    sha256: str
-    config: TDAFDConfig
-    state: Mapping[str, Tensor]
-    metadata: Mapping[str, Any]
-
-    @property
-    def scale(self) -> int:
-        """High voxels per low voxel along each axis that the weights were trained for."""
-        return self.config.scale
-
-    def network(self) -> TDAFD:
-        """Build the network with these weights, ready for inference."""
-        network = TDAFD(self.config)
-        network.load_state_dict(self.state)
-        return network.eval()
 
 
 def bundled_names() -> tuple[str, ...]:
@@ -108,63 +41,23 @@ def load_weights(
     name_or_path : str or Path
         A ``.safetensors`` file or a name in the registry. A name's file is taken from the user's
         cache, else from those that come with the program, else it is downloaded into the cache;
-        a damaged one is passed over.
+        a damaged one is ignored.
     scale : int, optional
         The scale they must serve.
     progress : callable, optional
-        Told how many bytes of a download have arrived, of how many.
+        Called with the bytes of a download received so far and the bytes of all.
 
     Raises
     ------
     WeightsError
-        In one line: unknown name, no such file, not to be had, damaged, pickled, not a TDAFD's,
+        In one line: unknown name, no such file, not available, damaged, pickled, not a TDAFD's,
         for another scale, of other shapes than their configuration says, or not finite.
     """
     name, path = _find(name_or_path, progress)
-    content = _read(path)
-    state, metadata = _parse(path, content)
-    blueprint = _blueprint(path, metadata)
-    made_for = blueprint.config.scale
-    if scale is not None and made_for != scale:
-        raise WeightsError(f"{path}: made for scale {made_for}, not {scale}; {_advice(scale)}")
-    state.setdefault("falloff_limits", default_falloff_limits(made_for))  # of older files
-    _check_state(path, blueprint, state)
-    sha256 = hashlib.sha256(content).hexdigest()
-    return Weights(name, path, sha256, blueprint.config, state, metadata)
-
-
-def save_weights(path: Path, network: TDAFD, metadata: Mapping[str, Any]) -> None:
-    """Write a network's weights, whole or not at all, in place of what was there.
-
-    Parameters
-    ----------
-    path : Path
-        Ends in ``.safetensors``.
-    network : TDAFD
-    metadata : mapping of str to any JSON value
-        Kept beside the weights; `load_weights` gives it back. The format, the architecture, the
-        configuration and the scale are added.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written.
-    """
-    if path.suffix != SUFFIX:
-        raise ValueError(f"{path}: weights are kept as {SUFFIX}")
-    about = {
-        **metadata,
-        "format": FORMAT,
-        "architecture": ARCHITECTURE,
-        "config": network.config.to_dict(),
-        "scale": network.config.scale,
-    }
-    state = {
-        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
-    }
-    content = _ordered(save(state, {name: to_text(value) for name, value in about.items()}))
-    with replacing(path) as file:
-        file.write(content)
+    weights = read_weights(path, name=name)
+    if scale is not None and weights.scale != scale:
+        raise WeightsError(f"{path}: made for scale {weights.scale}, not {scale}; {_advice(scale)}")
+    return weights
 
 
 def _none_for(scale: int) -> str:
@@ -188,69 +81,3 @@ def _find(name_or_path: str | Path, progress: Progress | None) -> tuple[str, Pat
     if is_file_name(text):
         return path.stem, path
     return text, obtain(find_entry(text), progress=progress)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot read weights: {error.strerror}") from error
-
-
-def _parse(path: Path, content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of a safetensors file."""
-    try:
-        state = load(content)
-    except SafetensorError as error:
-        raise damaged(path, error) from error
-    about = _header(content)[0].get("__metadata__", {})
-    return state, {name: from_text(value) for name, value in about.items()}
-
-
-def _header(content: bytes) -> tuple[dict[str, Any], bytes]:
-    """Split a safetensors file into what its header says and the tensors' bytes."""
-    length = int.from_bytes(content[:8], "little")
-    header: dict[str, Any] = json.loads(content[8 : 8 + length])
-    return header, content[8 + length :]
-
-
-def _ordered(content: bytes) -> bytes:
-    """Sort the header, which comes in random order, so that equal weights have equal hashes."""
-    header, tensors = _header(content)
-    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the format aligns tensors to 8 bytes
-    return len(text).to_bytes(8, "little") + text + tensors
-
-
-def _blueprint(path: Path, metadata: Mapping[str, Any]) -> TDAFD:
-    """Build the network that the metadata describe, with shapes but no memory."""
-    check_format(path, metadata)
-    try:
-        config = TDAFDConfig.from_dict(metadata["config"])
-        if not all(0 < value <= LARGEST_SETTING for value in config.to_dict().values()):
-            raise ValueError(f"a setting is not between 0 and {LARGEST_SETTING}")
-        with torch.device("meta"):
-            return TDAFD(config)
-    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise WeightsError(f"{path}: unusable network configuration: {error}") from error
-
-
-def _check_state(path: Path, blueprint: TDAFD, state: Mapping[str, Tensor]) -> None:
-    expected = {name: value.shape for name, value in blueprint.state_dict().items()}
-    found = {name: value.shape for name, value in state.items()}
-    differing = sorted(
-        name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
-    )
-    if differing:
-        name = differing[0]
-        raise WeightsError(
-            f"{path}: {len(differing)} tensors do not fit the configuration, such as {name}: "
-            f"{_shape(found.get(name))} instead of {_shape(expected.get(name))}"
-        )
-    for name, value in state.items():
-        if not torch.isfinite(value).all():
-            raise WeightsError(f"{path}: {name} holds values that are not finite")
-
-
-def _shape(shape: torch.Size | None) -> str:
-    return "none" if shape is None else str(tuple(shape))

@@ -17,12 +17,21 @@ from typer.testing import CliRunner
 
 from tdafd_cli.benchmark.comparison import Row, bootstrap_interval, paired_p_value, summaries
 from tdafd_cli.benchmark.methods import external, interpolations, itk_bspline
-from tdafd_cli.benchmark.run import Results, example_path, find_volumes, run_benchmark
+from tdafd_cli.benchmark.results import Results
+from tdafd_cli.benchmark.run import (
+    BenchmarkSettings,
+    example_path,
+    find_volumes,
+    run_benchmark,
+    score_methods,
+)
 from tdafd_cli.commands.benchmark import benchmark
 from tdafd_cli.errors import MethodError, TdafdError, VolumeError
 from tdafd_cli.evaluation.case import degraded, reference
+from tdafd_cli.inference.prediction import InferenceSettings
 from tdafd_cli.sampling.interpolation import interpolate
-from tdafd_cli.volumes.volume import read_volume, upscaled_affine
+from tdafd_cli.volumes.grid import upscaled_affine
+from tdafd_cli.volumes.nifti import read_volume
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -190,7 +199,7 @@ def test_gains_are_over_the_volumes_that_both_upscaled():
 def test_one_bad_volume_does_not_stop_the_rest(folder):
     (folder / "broken.nii.gz").write_bytes(b"no volume")
     results = new_results()
-    run_benchmark(
+    score_methods(
         results, find_volumes([folder]), interpolations(), scale=2, degradations=["kspace"]
     )
     assert [failure.volume for failure in results.failures] == ["broken.nii.gz"]
@@ -199,9 +208,33 @@ def test_one_bad_volume_does_not_stop_the_rest(folder):
 
 def test_two_methods_of_one_name_are_refused(folder):
     with pytest.raises(TdafdError, match="two methods are named bspline"):
-        run_benchmark(
+        score_methods(
             new_results(), {}, [*interpolations(), *interpolations()], scale=2, degradations=[]
         )
+
+
+@pytest.mark.parametrize("slices", [False, True])
+def test_a_benchmark_is_one_call(folder, tiny_weights, slices):
+    told = []
+    results, panels = run_benchmark(
+        BenchmarkSettings(
+            places=(folder / "head0.nii.gz",),
+            degradations=("average",),
+            weights=(str(tiny_weights),),
+            inference=InferenceSettings("cpu", "fp32", 64, threads=1),
+            patch=16,
+            slices=slices,
+        ),
+        command="as typed",
+        progress=told.append,
+    )
+    methods = ["nearest", "trilinear", "bspline", "sinc", "tiny"]
+    assert [row.method for row in results.rows] == methods
+    assert {cost.scale for cost in results.costs} == {2}
+    made = results.provenance
+    assert (made["command"], made["device"], made["precision"]) == ("as typed", "cpu", "fp32")
+    assert [panel.method for panel in panels[::3]] == ["reference", "low", *methods] * slices
+    assert (told[0], told[-1]) == ("x2: TDAFD", "")
 
 
 def test_costs_come_without_volumes(tmp_path):

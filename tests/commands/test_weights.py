@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tdafd_cli.commands.weights import app
+from tdafd_cli.weights.file import save_weights
 from tdafd_cli.weights.registry import read_registry
-from tdafd_cli.weights.store import load_weights, save_weights
+from tdafd_cli.weights.store import load_weights
 
 
 def run(*arguments):

@@ -12,8 +12,11 @@ from tdafd_cli import __version__
 from tdafd_cli.errors import DeviceError, OutputError, VolumeError
 from tdafd_cli.inference.prediction import InferenceSettings
 from tdafd_cli.inference.upscaling import upscale_file, upscale_volume
-from tdafd_cli.volumes.volume import Volume, read_volume, upscaled_affine
-from tdafd_cli.weights.store import Weights, load_weights
+from tdafd_cli.volumes.grid import upscaled_affine
+from tdafd_cli.volumes.nifti import read_volume
+from tdafd_cli.volumes.volume import Volume
+from tdafd_cli.weights.file import Weights
+from tdafd_cli.weights.store import load_weights
 
 EXACT = InferenceSettings(
     device="cpu", precision="fp32", ensemble=1, consistency="none", fallback=False

@@ -8,7 +8,8 @@ from PIL import Image
 
 from tdafd_cli.errors import OutputError
 from tdafd_cli.pictures.preview import HEADING_PIXELS, check_preview, draw_preview, write_preview
-from tdafd_cli.volumes.volume import Volume, regridded, upscaled_affine
+from tdafd_cli.volumes.grid import regridded, upscaled_affine
+from tdafd_cli.volumes.volume import Volume
 
 
 def in_the_world(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tdafd_cli.machine.hardware import peak_memory, restart_peak_memory
+from tdafd_cli.machine.memory import peak_memory, restart_peak_memory
 from tdafd_cli.sampling import consistency
 from tdafd_cli.sampling.consistency import (
     consistency_memory,

@@ -22,7 +22,8 @@ from tdafd_cli.training.loop import (
     take_step,
     train,
 )
-from tdafd_cli.weights.store import load_weights, save_weights
+from tdafd_cli.weights.file import save_weights
+from tdafd_cli.weights.store import load_weights
 
 CPU = torch.device("cpu")
 TINY = TDAFDConfig(channels=8, modules=2, attention_channels=4, token_channels=8)
@@ -90,6 +91,17 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path):
         assert torch.equal(value, resumed.network.state_dict()[name]), name
     for name, value in unbroken.average.state_dict().items():
         assert torch.equal(value, resumed.average.state_dict()[name]), name
+
+
+def test_a_resumed_run_logs_no_step_twice(tmp_path):
+    run(tmp_path, until=2)
+    checkpoint = (tmp_path / "checkpoint.pt").read_bytes()
+    run(tmp_path, state=load_state(tmp_path, CONFIG, CPU))
+    (tmp_path / "validation.csv").write_text("step,case\n2,a\n6,a\n")
+    (tmp_path / "checkpoint.pt").write_bytes(checkpoint)  # as if killed before the next one
+    run(tmp_path, state=load_state(tmp_path, CONFIG, CPU))
+    assert [row["step"] for row in rows(tmp_path / "log.csv")] == ["2", "6"]
+    assert rows(tmp_path / "validation.csv") == [{"step": "2", "case": "a"}]
 
 
 def test_a_run_leaves_log_checkpoint_and_weights(tmp_path):

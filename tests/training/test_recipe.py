@@ -1,8 +1,10 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from tdafd_cli.errors import RecipeError
+from tdafd_cli.errors import OutputError, RecipeError
 from tdafd_cli.training.dataset import DatasetSettings, Source
 from tdafd_cli.training.loop import TrainingConfig
 from tdafd_cli.training.recipe import config_from, read_recipe, write_recipe
@@ -16,6 +18,19 @@ def test_a_recipe_survives_a_round_trip(tmp_path):
     )
     write_recipe(tmp_path / "recipe.toml", config)
     assert read_recipe(tmp_path / "recipe.toml") == config
+
+
+def test_a_recipe_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "recipe.toml"
+    write_recipe(path, TrainingConfig(steps=7))
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OutputError, match="No space left on device; free some space"):
+        write_recipe(path, TrainingConfig(steps=8))
+    assert read_recipe(path) == TrainingConfig(steps=7)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_what_is_missing_takes_its_default():

@@ -1,4 +1,6 @@
 import csv
+import re
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +11,7 @@ from tdafd_cli.cli import app
 from tdafd_cli.training.recipe import read_recipe
 from tdafd_cli.weights.store import load_weights
 
+REPOSITORY = Path(__file__).parents[2]
 RECIPE = """
 steps = 3
 validate_every = 2
@@ -44,8 +47,12 @@ def folder(tmp_path):
 
 
 def train(folder, *options):
+    return without_recipe(folder, "--recipe", str(folder / "recipe.toml"), *options)
+
+
+def without_recipe(folder, *options):
     arguments = ["train", "--data", str(folder / "training"), "--output", str(folder / "run")]
-    arguments += ["--recipe", str(folder / "recipe.toml"), "--device", "cpu", *options]
+    arguments += ["--device", "cpu", *options]
     return CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
@@ -126,3 +133,64 @@ def test_a_run_is_not_overwritten(folder):
     again = train(folder, "--steps", "1")
     assert again.exit_code == 1
     assert "holds a run already" in again.stderr
+
+
+def test_more_processes_than_the_batch_can_be_shared_by_are_refused_before_any_loading(
+    folder, monkeypatch
+):
+    for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "4")):
+        monkeypatch.setenv(name, value)
+    result = train(folder, "--data", str(folder / "nowhere"))
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: batch 1 cannot be shared equally by 4 processes; make batch under [dataset] in the "
+        "recipe a multiple of 4, or start fewer processes\n"
+    )
+
+
+def test_the_readmes_processes_share_the_batch_of_the_readmes_recipe():
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    processes = int(re.search(r"--nproc-per-node (\d+)", readme)[1])
+    recipe = REPOSITORY / re.search(r"--recipe (\S+\.toml)", readme)[1]
+    assert read_recipe(recipe).dataset.batch % processes == 0
+
+
+def test_a_resumed_run_goes_on_with_its_own_recipe(folder):
+    train(folder, "--until", "1", "--seed", "5")
+    recipe = (folder / "run" / "recipe.toml").read_bytes()
+    resumed = without_recipe(folder, "--resume")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert "step 3 of 3" in resumed.stdout
+    assert (folder / "run" / "recipe.toml").read_bytes() == recipe
+    assert load_weights(folder / "run" / "weights.safetensors").metadata["seed"] == 5
+
+
+def test_a_run_is_resumed_with_another_recipe_only_if_told(folder):
+    train(folder, "--until", "1")
+    recipe = (folder / "run" / "recipe.toml").read_bytes()
+    (folder / "recipe.toml").write_text("learning_rate = 0.5\n" + RECIPE.replace("l = 2", "l = 4"))
+    refused = train(folder, "--resume", "--steps", "2")
+    assert refused.exit_code == 1
+    assert refused.stderr == (
+        f"error: {folder / 'run' / 'recipe.toml'}: the run began with other settings "
+        "(dataset.pool, learning_rate, steps); resume without --recipe, or add --change-recipe to "
+        "go on with these\n"
+    )
+    assert (folder / "run" / "recipe.toml").read_bytes() == recipe
+    changed = train(folder, "--resume", "--steps", "2", "--change-recipe")
+    assert changed.exit_code == 0, changed.stderr
+    assert "step 2 of 2" in changed.stdout
+    assert read_recipe(folder / "run" / "recipe.toml").learning_rate == 0.5
+
+
+def test_threads_that_prepare_volumes_are_no_other_recipe(folder):
+    train(folder, "--until", "1")
+    resumed = without_recipe(folder, "--resume", "--workers", "1")
+    assert resumed.exit_code == 0, resumed.stderr
+
+
+def test_nothing_to_resume_is_told_before_any_loading(folder):
+    result = without_recipe(folder, "--data", str(folder / "nowhere"), "--resume")
+    assert result.exit_code == 1
+    assert "checkpoint.pt: no checkpoint to resume from; start without --resume" in result.stderr
+    assert not (folder / "run").exists()

@@ -9,3 +9,12 @@ def test_a_folder_without_volumes_is_told(tmp_path):
         volume_paths(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"no \.nii"):
         volume_paths(tmp_path)
+
+
+def test_volumes_are_found_at_any_depth_whatever_the_case_of_their_suffix(tmp_path):
+    names = ["a.nii", "deep/er/b.NII.GZ", "deep/c.Nii", "d.nii.gz"]
+    for name in [*names, "notes.txt", "e.nii.bz2"]:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert volume_paths(tmp_path) == [tmp_path / name for name in sorted(names)]

@@ -197,7 +197,9 @@ def test_registering_an_unfit_file_is_refused(registry, about):
     assert not registry.exists()
 
 
-@pytest.mark.parametrize("text", ["a.safetensors", "./a", "/a/b", "a/b", "../tdafd-x2"])
+@pytest.mark.parametrize(
+    "text", ["a.safetensors", "A.SAFETENSORS", "./a", "/a/b", "a/b", "../tdafd-x2"]
+)
 def test_file_names_are_told_from_names(text):
     assert is_file_name(text)
 

@@ -1,4 +1,4 @@
-"""NIfTI headers: found at the start of a file, checked, and moved to another grid."""
+"""NIfTI headers: read, checked, and moved to another grid."""
 
 import gzip
 import logging
@@ -14,37 +14,14 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from tdafd_cli.errors import OutputError, VolumeError
+from tdafd_cli.volumes.signatures import header_class
 
 Stream = BinaryIO | gzip.GzipFile
 """Open binary file, which decompresses if need be."""
 
-_FSL_CONVERT = "convert it with `fslchfiletype NIFTI_GZ IN`"
-_C3D_CONVERT = "convert it with `c3d IN -o OUT.nii.gz` or 3D Slicer"
-_MINC_CONVERT = "convert it with `mnc2nii IN OUT.nii`"
-
-# Offset, signature, class: https://nifti.nimh.nih.gov/nifti-1 and nifti-2.
-_NIFTI_FORMATS = ((344, b"n+1\0", Nifti1Header), (4, b"n+2\0", Nifti2Header))
-# Offset, signature, name, what to do. DICOM comes first: its first 128 bytes are anything.
-_OTHER_FORMATS = (
-    (128, b"DICM", "a DICOM file", "convert its folder with `dcm2niix FOLDER`"),
-    (0, b"\x00\x00\x00\x01", "a FreeSurfer MGH volume", "convert it with `mri_convert IN OUT.nii`"),
-    (0, b"NRRD", "an NRRD volume", _C3D_CONVERT),
-    (0, b"ObjectType", "a MetaImage volume", _C3D_CONVERT),
-    (0, b"NDims", "a MetaImage volume", _C3D_CONVERT),
-    (0, b"CDF", "a MINC volume", _MINC_CONVERT),
-    (0, b"\x89HDF", "an HDF5 file, MINC perhaps", _MINC_CONVERT),
-    (344, b"ni1\0", "half of a .hdr/.img pair", _FSL_CONVERT),
-    (4, b"ni2\0", "half of a .hdr/.img pair", "convert it with `fslchfiletype NIFTI2_GZ IN`"),
-    (0, b"\x5c\x01\x00\x00", "an Analyze 7.5 header", _FSL_CONVERT),
-    (0, b"\x00\x00\x01\x5c", "an Analyze 7.5 header", _FSL_CONVERT),
-    (0, b"PK\x03\x04", "a ZIP archive", "unpack it"),
-    (0, b"BZh", "a bzip2 file", "decompress it with `bunzip2 IN`"),
-    (0, b"\x28\xb5\x2f\xfd", "a zstd file", "decompress it with `unzstd IN`"),
-    (0, b"<", "a web page or XML, a failed download perhaps", "download it again"),
-)
-# Determinant of the unit axes below which float32 cannot tell them apart.
+# Determinant of the unit axes below which they are linearly dependent in float32.
 _FLATTEST = 1e-6
-# nibabel logs what it mends in a header; the mended header is what counts here.
+# nibabel logs what it repairs in a header; only the repaired header matters here.
 _MUTED = logging.Logger("nibabel, muted", level=logging.CRITICAL + 1)
 
 
@@ -62,13 +39,13 @@ def read_header(stream: Stream) -> Nifti1Header:
         The file is of another format; the header is damaged, or does not describe real numbers
         on a grid of 3 dimensions with an invertible affine. The message names no file.
     """
-    header_class = _header_class(stream.read(Nifti2Header.sizeof_hdr))
+    kind = header_class(stream.read(Nifti2Header.sizeof_hdr))
     stream.seek(0)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd lengths of extensions, mended on writing
-            header: Nifti1Header = header_class.from_fileobj(stream, check=False)
-        _check_voxel_size(header)  # before zeros are mended into ones
+            warnings.simplefilter("ignore")  # odd lengths of extensions, repaired on writing
+            header: Nifti1Header = kind.from_fileobj(stream, check=False)
+        _check_voxel_size(header)  # before zeros are replaced by ones
         header.check_fix(logger=_MUTED)
         _check_shape(header)
         _check_dtype(header)
@@ -131,18 +108,6 @@ def regrid_header(
     for name in ("slice_code", "slice_start", "slice_end", "slice_duration"):
         header[name] = 0
     return header
-
-
-def _header_class(start: bytes) -> type[Nifti1Header]:
-    if not start:
-        raise VolumeError("empty file; copy or download it again")
-    for offset, signature, header_class in _NIFTI_FORMATS:
-        if start.startswith(signature, offset):
-            return header_class
-    for offset, signature, name, advice in _OTHER_FORMATS:
-        if start.startswith(signature, offset):
-            raise VolumeError(f"not a NIfTI volume but {name}; {advice}")
-    raise VolumeError("not a NIfTI volume, nor any format known here; convert it to NIfTI")
 
 
 def _check_voxel_size(header: Nifti1Header) -> None:

@@ -6,7 +6,12 @@ from nibabel.nifti1 import Nifti1Extension, Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 
 from tdafd_cli.errors import OutputError, VolumeError
-from tdafd_cli.volumes.header import read_header, regrid_header, slope_intercept, spatial_shape
+from tdafd_cli.volumes.nifti_header import (
+    read_header,
+    regrid_header,
+    slope_intercept,
+    spatial_shape,
+)
 
 TWICE_AS_FINE = np.array([[0.5, 0, 0, -0.25], [0, 0.5, 0, -0.25], [0, 0, 0.5, -0.25], [0, 0, 0, 1]])
 
@@ -61,33 +66,6 @@ def test_an_odd_length_of_an_extension_is_no_matter(header):
     file.write(np.array([24, 6], dtype="<i4").tobytes() + b"sixteen letters!")
     file.seek(0)
     assert read_header(file).extensions[0].get_content() == b"sixteen letters!"
-
-
-@pytest.mark.parametrize(
-    ("start", "message"),
-    [
-        (b"", "empty file"),
-        (bytes(128) + b"DICM", "DICOM file; .*dcm2niix"),
-        (b"\0\0\0\x01\0\0\x01\0", "FreeSurfer MGH volume; .*mri_convert"),
-        (b"NRRD0004\n", "NRRD volume; .*c3d"),
-        (b"ObjectType = Image\n", "MetaImage volume; .*c3d"),
-        (b"NDims = 3\n", "MetaImage volume; .*c3d"),
-        (b"CDF\x01", "MINC volume; .*mnc2nii"),
-        (b"\x89HDF\r\n", "HDF5 file, MINC perhaps; .*mnc2nii"),
-        (b"\x5c\x01\0\0" + bytes(344), "Analyze 7.5 header; .*fslchfiletype"),
-        (b"\0\0\x01\x5c" + bytes(344), "Analyze 7.5 header; .*fslchfiletype"),
-        (b"\x5c\x01\0\0" + bytes(340) + b"ni1\0", "half of a .hdr/.img pair; .*fslchfiletype"),
-        (b"\x1c\x02\0\0ni2\0\r\n\x1a\n", "half of a .hdr/.img pair; .*NIFTI2_GZ"),
-        (b"PK\x03\x04", "ZIP archive; unpack"),
-        (b"BZh9", "bzip2 file; .*bunzip2"),
-        (b"\x28\xb5\x2f\xfd", "zstd file; .*unzstd"),
-        (b"<!DOCTYPE html>", "web page or XML, a failed download perhaps"),
-        (b"JFIF", "not a NIfTI volume, nor any format known here"),
-    ],
-)
-def test_other_formats_are_named_with_what_to_do(start, message):
-    with pytest.raises(VolumeError, match=message):
-        read_header(io.BytesIO(start))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""What the machine offers a network: a device, a precision, and memory."""
+"""Memory: what is free, its peak, and whether the C library keeps what was freed."""
 
 import ctypes
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,65 +10,13 @@ from pathlib import Path
 import psutil
 import torch
 
-from tdafd_cli.errors import DeviceError
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
 # Of glibc's malloc.h, with the values that mallopt(3) gives as defaults.
 _M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD = -1, 128 * 1024
 _M_MMAP_MAX, _DEFAULT_MMAP_MAX = -4, 65536
-
-
-def choose_device(name: str) -> torch.device:
-    """Device to compute on.
-
-    Parameters
-    ----------
-    name : str
-        "cpu", "cuda", "cuda:N" or "mps"; "auto" is CUDA where there is a GPU, else the CPU.
-
-    Raises
-    ------
-    DeviceError
-        If it is not to be had here.
-    """
-    if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda":
-        return _cuda_device(name, device.index or 0)
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError(f"{name}: this machine has no Apple GPU that PyTorch can use; use cpu")
-    if device.type not in ("cpu", "mps"):
-        raise DeviceError(f"{name}: not supported; use auto, cpu, cuda or mps")
-    return device
-
-
-def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """Type that a network's trunk computes in.
-
-    Parameters
-    ----------
-    name : {"auto", "fp32", "bf16", "fp16"}
-        "auto" is the fastest that the device computes in by itself: bf16, fp16 or fp32. Others
-        work too, but a CPU without the instructions takes up to ten times as long as in fp32.
-    device : torch.device
-
-    Raises
-    ------
-    DeviceError
-        If the device cannot compute in it.
-    """
-    if name == "auto":
-        return _fastest_precision(device)
-    if device.type == "mps" and name != "fp32":  # autocast is young there, and unchecked here
-        raise DeviceError(f"precision {name}: not supported on mps; use fp32")
-    return PRECISIONS[name]
-
-
-def precision_name(dtype: torch.dtype) -> str:
-    """Name of a precision that :func:`choose_precision` gave."""
-    return next(name for name, precision in PRECISIONS.items() if precision == dtype)
+# The C library's settings belong to the process and cannot be asked for, so who needs them is
+# counted here: one item for each block of `freed_memory_kept` that is open, in any thread.
+_blocks: list[None] = []
+_lock = threading.Lock()
 
 
 def free_memory(device: torch.device) -> int:
@@ -131,20 +80,25 @@ def freed_memory_kept() -> Iterator[None]:
 
     By default glibc maps every block over 32 MB afresh and returns it when freed, so each layer
     of a network waits for the system to clear its pages: tiles of 96^3 took 1.7 times as long.
-    All is returned at the end. Nothing happens with other C libraries.
+    All is returned at the end of the outermost such block. Nothing happens with other C libraries.
     """
     mallopt = _glibc("mallopt")
     if mallopt is None:
         yield
         return
-    mallopt(_M_MMAP_MAX, 0)
-    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    with _lock:
+        _blocks.append(None)
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     try:
         yield
     finally:
-        mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
-        mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD)
-        return_freed_memory()
+        with _lock:
+            _blocks.pop()
+            if not _blocks:
+                mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
+                mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD)
+                return_freed_memory()
 
 
 def return_freed_memory() -> None:
@@ -164,44 +118,6 @@ def restart_peak_memory(device: torch.device) -> bool:
     except OSError:
         return False
     return True
-
-
-@contextmanager
-def threads_limited(threads: int | None) -> Iterator[None]:
-    """Compute with so many CPU threads; None leaves the number as it is."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _cuda_device(name: str, index: int) -> torch.device:
-    if not torch.cuda.is_available():
-        built = torch.version.cuda is not None
-        reason = "no NVIDIA GPU or driver was found" if built else "this PyTorch is built for CPUs"
-        raise DeviceError(f"{name}: {reason}; use cpu, or install a driver and a CUDA PyTorch")
-    count = torch.cuda.device_count()
-    if index >= count:
-        names = ", ".join(f"cuda:{n}" for n in range(count))
-        raise DeviceError(f"{name}: there is no such GPU; use {names}")
-    return torch.device("cuda", index)
-
-
-def _fastest_precision(device: torch.device) -> torch.dtype:
-    if device.type == "cuda":
-        major, _ = torch.cuda.get_device_capability(device)
-        return torch.bfloat16 if major >= 8 else torch.float16 if major == 7 else torch.float32
-    if device.type == "cpu" and _cpu_capabilities() & {"amx_bf16", "avx512_bf16", "sve_bf16"}:
-        return torch.bfloat16
-    return torch.float32
-
-
-def _cpu_capabilities() -> set[str]:
-    """Instruction sets of the CPU; older versions of PyTorch do not tell, so none."""
-    get_capabilities = getattr(torch.cpu, "get_capabilities", dict)
-    return {name for name, found in get_capabilities().items() if found is True}
 
 
 def _headroom(folder: Path, limit: str, usage: str) -> int | None:
