@@ -71,6 +71,9 @@ class Peer(nn.Module):
         """Upscale; the fall-off is not used."""
         return self.body(low)
 
+    def observe(self, falloff: torch.Tensor) -> None:
+        """Nothing to remember of it."""
+
 
 def peer(scale: int, name: str) -> nn.Module:
     """One of `tdafd_cli.networks.peers`."""

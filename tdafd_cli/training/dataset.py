@@ -26,6 +26,11 @@ from tdafd_cli.training.augmentation import (
     random_symmetry,
     transformed,
 )
+from tdafd_cli.training.processing import (
+    ProcessingSettings,
+    random_artefact,
+    random_processing,
+)
 from tdafd_cli.volumes.files import volume_paths
 from tdafd_cli.volumes.intensity import intensity_range, normalise
 from tdafd_cli.volumes.nifti import read_volume
@@ -78,6 +83,8 @@ class DatasetSettings:
     crop_probability : float
         Share of pairs whose volume is first cropped to a box: slabs and small fields of view, whose
         spectra are noisier.
+    processing : ProcessingSettings
+        How often volumes are shown as no scanner makes them.
     """
 
     patch: int = 32
@@ -90,6 +97,7 @@ class DatasetSettings:
     contrast: ContrastSettings = field(default_factory=ContrastSettings)
     workers: int = 0
     crop_probability: float = 0.0
+    processing: ProcessingSettings = field(default_factory=ProcessingSettings)
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,7 @@ class Pair:
     high: torch.Tensor  # (sI, sJ, sK)
     centres: torch.Tensor  # (n, 3) foreground voxels of ``low``
     falloff: torch.Tensor  # (3, bands), of the whole of ``low``
+    processed: bool = False
 
 
 class Batch(NamedTuple):
@@ -121,11 +130,14 @@ class Batch(NamedTuple):
     high : (B, 1, sp, sp, sp) float32 tensor
     falloff : (B, 3, bands) float32 tensor
         Of the whole low volumes that the patches are from.
+    processed : (B,) bool tensor
+        Whether they are from volumes as no scanner makes them; none are if it is None.
     """
 
     low: torch.Tensor
     high: torch.Tensor
     falloff: torch.Tensor
+    processed: torch.Tensor | None = None
 
 
 def load_volumes(
@@ -185,14 +197,22 @@ def make_pair(
         high = random_box(high, minimum, rng)
     high = divisible(at_random_phase(high, scale, minimum, rng), scale)
     high = random_contrast(high, rng, settings.contrast)
+    # From a stream of its own, so that recipes without it see the patches they always saw.
+    unlike = np.random.default_rng((seed, 3, index))
+    processed = bool(unlike.random() < settings.processing.probability)
+    if processed:
+        high = random_processing(high, scale, unlike)
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     low = degrade(high, scale, random_degradation(rng, settings.degradation), generator)
+    if unlike.random() < settings.processing.artefacts:
+        low, processed = random_artefact(low, unlike), True
     span = intensity_range(low.numpy())
     low = torch.from_numpy(normalise(low.numpy(), span))
     high = torch.from_numpy(normalise(high.numpy(), span))
     tissue = (low > FOREGROUND_LEVEL).nonzero()
-    centres = tissue[torch.randint(max(len(tissue), 1), (MAXIMUM_CENTRES,), generator=generator)]
-    return Pair(low, high, centres, spectral_falloff(low[None, None])[0])
+    chosen = torch.randint(max(len(tissue), 1), (MAXIMUM_CENTRES,), generator=generator)
+    centres = tissue[chosen] if len(tissue) else tissue
+    return Pair(low, high, centres, spectral_falloff(low[None, None])[0], processed)
 
 
 def sharpened(volume: TrainingVolume, size_mm: float, minimum: int) -> torch.Tensor:
@@ -285,7 +305,8 @@ def batches(
         chosen = [pool[rng.integers(len(pool))] for _ in range(settings.batch)]
         patches = [cut_patch(pair, settings, scale, rng) for pair in chosen]
         low, high, falloff = map(torch.stack, zip(*patches[rank::processes], strict=True))
-        yield Batch(low[:, None], high[:, None], falloff)
+        processed = torch.tensor([pair.processed for pair in chosen[rank::processes]])
+        yield Batch(low[:, None], high[:, None], falloff, processed)
         step += 1
 
 

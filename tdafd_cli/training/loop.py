@@ -63,6 +63,9 @@ class TrainingConfig:
         Steps between validations.
     checkpoint_minutes : float
     seed : int
+    teacher : str
+        Name or path of weights, of the same scale, whose estimate is the target of pairs that were
+        not processed: so that a network learns what is new and keeps what it knew. Empty for none.
     """
 
     network: TDAFDConfig = field(default_factory=TDAFDConfig)
@@ -79,6 +82,7 @@ class TrainingConfig:
     validate_every: int = 2000
     checkpoint_minutes: float = 4.0
     seed: int = 0
+    teacher: str = ""
 
     def __post_init__(self) -> None:
         if self.dataset.patch % self.network.grid:
@@ -211,6 +215,7 @@ def train(
     config: TrainingConfig,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
+    teacher: TDAFD | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     stop_after_seconds: float = math.inf,
     until: int | None = None,
@@ -232,6 +237,8 @@ def train(
     device : torch.device
     dtype : {torch.float32, torch.bfloat16}
         Precision of the trunk.
+    teacher : TDAFD, optional
+        On the device; see ``config.teacher``.
     report : callable
         Called after every step.
     stop_after_seconds : float
@@ -257,7 +264,7 @@ def train(
     validated = distribution.any_of(bool(cases))
     losses: list[float] = []
     for batch in islice(stream, config.steps - state.step):
-        losses.append(take_step(state, batch, config, dtype))
+        losses.append(take_step(state, batch, config, dtype, teacher))
         state.seconds = clock() - begun
         stop = math.isfinite(deadline) and distribution.any_of(clock() > deadline)
         last = stop or state.step in (config.steps, until)
@@ -294,8 +301,28 @@ def rate_at(step: int, config: TrainingConfig) -> float:
     )
 
 
+def target_of(batch: Batch, teacher: TDAFD | None, dtype: torch.dtype) -> torch.Tensor:
+    """High patches; of volumes as scanners make them what a teacher makes of the low ones."""
+    if teacher is None:
+        return batch.high
+    taught = torch.ones(len(batch.low), dtype=torch.bool)
+    if batch.processed is not None:
+        taught = ~batch.processed
+    if not taught.any():
+        return batch.high
+    target = batch.high.clone()
+    low = batch.low[taught].contiguous(memory_format=torch.channels_last_3d)
+    with torch.no_grad(), torch.autocast(low.device.type, dtype, enabled=dtype != torch.float32):
+        target[taught] = teacher(low, batch.falloff[taught])
+    return target
+
+
 def take_step(
-    state: TrainingState, batch: Batch, config: TrainingConfig, dtype: torch.dtype
+    state: TrainingState,
+    batch: Batch,
+    config: TrainingConfig,
+    dtype: torch.dtype,
+    teacher: TDAFD | None = None,
 ) -> float:
     """One optimiser step on a batch; its mean absolute error."""
     rate = rate_at(state.step, config)
@@ -307,7 +334,7 @@ def take_step(
     state.network.observe(distribution.concatenated(batch.falloff))
     with torch.autocast(low.device.type, dtype, enabled=dtype != torch.float32):
         estimate = state.network(low, batch.falloff)
-    difference = estimate - batch.high
+    difference = estimate - target_of(batch, teacher, dtype)
     loss = loss_of(difference, config.loss)
     loss.backward()  # type: ignore[no-untyped-call]
     error = difference.detach().abs().mean()

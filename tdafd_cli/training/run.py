@@ -9,6 +9,7 @@ from tdafd_cli.errors import DataError, DeviceError, OutputError, RecipeError
 from tdafd_cli.evaluation.validation import ValidationCase, validation_cases
 from tdafd_cli.machine.devices import choose_device, choose_precision, threads_limited
 from tdafd_cli.machine.memory import freed_memory_kept
+from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.training import distribution
 from tdafd_cli.training.checkpoint import missing_checkpoint
 from tdafd_cli.training.dataset import load_volumes
@@ -111,6 +112,7 @@ def train_folder(
         state = load_state(output, config, place) if resume else new_state(config, place)
         if init is not None and not resume:
             initialise(state, load_weights(init))
+        teacher = _teacher(config, place)
         if distribution.rank() == 0:
             output.mkdir(parents=True, exist_ok=True)
             write_recipe(output / RECIPE, config)
@@ -122,11 +124,21 @@ def train_folder(
             config=config,
             device=place,
             dtype=dtype,
+            teacher=teacher,
             report=report if distribution.rank() == 0 else lambda progress: None,
             stop_after_seconds=60 * minutes,
             until=until,
         )
     return state
+
+
+def _teacher(config: TrainingConfig, device: torch.device) -> TDAFD | None:
+    """Network that the configuration's teacher names, if any, ready on a device."""
+    if not config.teacher:
+        return None
+    network = load_weights(config.teacher, scale=config.network.scale).network().to(device)
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return network
 
 
 def _own_device(name: str) -> torch.device:

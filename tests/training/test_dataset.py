@@ -23,6 +23,7 @@ from tdafd_cli.training.dataset import (
     random_box,
     sharpened,
 )
+from tdafd_cli.training.processing import ProcessingSettings
 
 SETTINGS = DatasetSettings(patch=16, batch=4, pool=3, steps_per_pair=2)
 PLAIN = replace(
@@ -50,7 +51,7 @@ def save(path, shape=(6, 6, 6), seed=0):
 
 
 def test_batches_have_low_and_high_patches():
-    low, high, falloff = next(batches(volumes(), SETTINGS, scale=2, seed=0))
+    low, high, falloff, _ = next(batches(volumes(), SETTINGS, scale=2, seed=0))
     assert falloff.shape == (4, 3, len(BANDS))
     assert low.shape == (4, 1, 16, 16, 16)
     assert high.shape == (4, 1, 32, 32, 32)
@@ -96,8 +97,31 @@ def test_workers_change_nothing_but_time():
     assert all(torch.equal(a[1], b[1]) for a, b in zip(alone, ahead, strict=True))
 
 
+def test_processed_pairs_say_so_and_others_stay_as_they_were():
+    plain = make_pair(volumes(), PLAIN, 2, seed=0, index=0)
+    never = replace(PLAIN, processing=ProcessingSettings(0.0, 0.0))
+    always = replace(PLAIN, processing=ProcessingSettings(1.0, 0.0))
+    spoilt = replace(PLAIN, processing=ProcessingSettings(0.0, 1.0))
+    assert not plain.processed
+    assert torch.equal(make_pair(volumes(), never, 2, seed=0, index=0).low, plain.low)
+    smooth = make_pair(volumes(), always, 2, seed=0, index=0)
+    assert smooth.processed
+    assert not torch.equal(smooth.high, plain.high)
+    assert make_pair(volumes(), spoilt, 2, seed=0, index=0).processed
+    assert next(batches(volumes(), always, scale=2, seed=0)).processed.tolist() == [True] * 4
+
+
+def test_a_volume_without_tissue_makes_a_pair():
+    dark = [replace(each, data=1e-6 * each.data - 1) for each in volumes()]
+    settings = replace(PLAIN, processing=ProcessingSettings(1.0, 0.0))
+    for index in range(12):
+        pair = make_pair(dark, settings, 2, seed=0, index=index)
+        assert pair.centres.shape[1] == 3
+        assert cut_patch(pair, settings, 2, np.random.default_rng(0))[0].shape == (16, 16, 16)
+
+
 def test_processes_share_a_batch():
-    whole, _, _ = next(batches(volumes(), SETTINGS, scale=2, seed=0))
+    whole, *_ = next(batches(volumes(), SETTINGS, scale=2, seed=0))
     shares = [
         next(batches(volumes(), SETTINGS, scale=2, seed=0, rank=rank, processes=2))[0]
         for rank in range(2)

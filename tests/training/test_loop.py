@@ -20,6 +20,7 @@ from tdafd_cli.training.loop import (
     new_state,
     save_state,
     take_step,
+    target_of,
     train,
 )
 from tdafd_cli.weights.file import save_weights
@@ -65,6 +66,28 @@ def test_a_tiny_network_overfits_one_patch(optimiser):
     batch = Batch(low, 2 * high, spectral_falloff(low))
     losses = [take_step(state, batch, config, torch.float32) for _ in range(config.steps)]
     assert np.mean(losses[-5:]) < 0.2 * losses[0]
+
+
+def test_a_teacher_sets_the_target_of_ordinary_pairs_alone(tiny_network):
+    high = volumes()[0].data[None, None, :32, :32, :32].repeat(2, 1, 1, 1, 1)
+    low = torch.nn.functional.avg_pool3d(high, 2)
+    batch = Batch(low, high, spectral_falloff(low), torch.tensor([True, False]))
+    target = target_of(batch, tiny_network, torch.float32)
+    assert torch.equal(target[0], high[0])
+    with torch.no_grad():
+        torch.testing.assert_close(target[1:], tiny_network(low[1:], batch.falloff[1:]))
+    assert target_of(batch, None, torch.float32) is high
+    untold = batch._replace(processed=None)
+    assert not torch.equal(target_of(untold, tiny_network, torch.float32)[0], high[0])
+
+
+def test_limits_are_those_of_what_training_showed(tmp_path):
+    state = run(tmp_path)
+    lowest, highest = load_weights(tmp_path / "weights.safetensors").state["falloff_limits"]
+    assert (lowest <= 0).all()
+    assert (highest >= 0).all()
+    assert (highest - lowest).max() > 0
+    assert torch.equal(state.network.falloff_limits[0], lowest)
 
 
 def test_a_step_tells_the_network_the_fall_off_of_its_batch():
