@@ -24,7 +24,7 @@ from scipy import ndimage
 from tdafd_cli.evaluation.case import degraded, reference
 from tdafd_cli.evaluation.metrics import score
 from tdafd_cli.evaluation.validation import ValidationCase, with_baseline
-from tdafd_cli.inference.prediction import InferenceSettings
+from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.upscaling import upscale_volume
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
 from tdafd_cli.sampling.matrices import apply_matrices, fourier_matrix

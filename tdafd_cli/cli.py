@@ -184,7 +184,7 @@ def upscale(
         if preview is not None:
             check_writable(preview, overwrite)
 
-        from tdafd_cli.inference.prediction import InferenceSettings
+        from tdafd_cli.inference.settings import InferenceSettings
         from tdafd_cli.inference.upscaling import upscale_file
         from tdafd_cli.weights.store import default_name, load_weights
 

@@ -19,7 +19,7 @@ import tdafd_cli
 from tdafd_cli.cli import LabelsName, OutputDtype, app, upscale
 from tdafd_cli.commands.options import ConsistencyName, PassesName, Precision
 from tdafd_cli.inference.ensemble import PASSES
-from tdafd_cli.inference.prediction import LABELS, InferenceSettings
+from tdafd_cli.inference.settings import LABELS, InferenceSettings
 from tdafd_cli.machine.devices import PRECISIONS
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.consistency import CONSISTENCIES

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_geometry import OBLIQUE, upscaled, world_centroid
 
-from tdafd_cli.inference.prediction import BEYOND, InferenceSettings
+from tdafd_cli.inference.prediction import BEYOND
+from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.upscaling import upscale_volume
 from tdafd_cli.networks.limits import OVERSHOOT, neighbourhood_range
 from tdafd_cli.sampling.degradation import degrade

@@ -8,7 +8,8 @@ import torch
 
 from tdafd_cli.evaluation.case import degraded, reference
 from tdafd_cli.evaluation.validation import estimated, validation_cases, validation_rows
-from tdafd_cli.inference.prediction import InferenceSettings, predict_volume
+from tdafd_cli.inference.prediction import predict_volume
+from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
 from tdafd_cli.volumes.intensity import intensity_range, normalise
 from tdafd_cli.volumes.nifti import read_volume

@@ -17,7 +17,7 @@ from tdafd_cli.errors import MethodError, VolumeError
 from tdafd_cli.evaluation.case import Case
 from tdafd_cli.evaluation.validation import estimated
 from tdafd_cli.inference.ensemble import passes
-from tdafd_cli.inference.prediction import InferenceSettings
+from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.machine.devices import threads_limited
 from tdafd_cli.networks.complexity import complexity, low_edge
 from tdafd_cli.networks.tdafd import TDAFD

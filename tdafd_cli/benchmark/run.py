@@ -15,7 +15,7 @@ from tdafd_cli.benchmark.results import Failure, Results
 from tdafd_cli.errors import DataError, MethodError, TdafdError
 from tdafd_cli.evaluation.case import Case, Reference, degraded, reference
 from tdafd_cli.evaluation.metrics import score
-from tdafd_cli.inference.prediction import InferenceSettings
+from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.machine.devices import choose_device, choose_precision, precision_name
 from tdafd_cli.machine.metering import metered
 from tdafd_cli.networks.tdafd import TDAFDConfig

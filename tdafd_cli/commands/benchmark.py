@@ -144,7 +144,7 @@ def benchmark(
         check_outputs(outputs, overwrite)  # before torch takes its seconds
 
         from tdafd_cli.benchmark.run import BenchmarkSettings, example_path, run_benchmark
-        from tdafd_cli.inference.prediction import InferenceSettings
+        from tdafd_cli.inference.settings import InferenceSettings
 
         results, panels = run_benchmark(
             BenchmarkSettings(

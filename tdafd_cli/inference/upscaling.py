@@ -9,12 +9,9 @@ import numpy as np
 import torch
 
 from tdafd_cli import __version__
-from tdafd_cli.inference.prediction import (
-    WITHOUT_NETWORK,
-    Execution,
-    InferenceSettings,
-    predict_volume,
-)
+from tdafd_cli.inference.execution import WITHOUT_NETWORK, Execution
+from tdafd_cli.inference.prediction import predict_volume
+from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.tiling import Progress
 from tdafd_cli.inference.trust import trust_findings
 from tdafd_cli.machine.devices import choose_device, choose_precision

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tdafd_cli.errors import DataError
 from tdafd_cli.evaluation.validation import ValidationCase, estimated, mean_gains, validation_rows
-from tdafd_cli.inference.prediction import InferenceSettings
+from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.machine.devices import precision_name
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.training import distribution

@@ -28,7 +28,7 @@ from tdafd_cli.benchmark.run import (
 from tdafd_cli.commands.benchmark import benchmark
 from tdafd_cli.errors import MethodError, TdafdError, VolumeError
 from tdafd_cli.evaluation.case import degraded, reference
-from tdafd_cli.inference.prediction import InferenceSettings
+from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.sampling.interpolation import interpolate
 from tdafd_cli.volumes.grid import upscaled_affine
 from tdafd_cli.volumes.nifti import read_volume

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tdafd_cli.evaluation.validation import estimated, mean_gains, validation_cases, validation_rows
-from tdafd_cli.inference.prediction import InferenceSettings
+from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 
 TINY = TDAFDConfig(channels=8, modules=2, attention_channels=4, token_channels=8)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from tdafd_cli.inference.prediction import BEYOND, InferenceSettings, predict_volume
+from tdafd_cli.inference.prediction import BEYOND, predict_volume
+from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.trust import EXCESS, trust_findings, trust_in
 from tdafd_cli.networks.limits import FALLOFF_LIMITS
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS, degrade, divisible

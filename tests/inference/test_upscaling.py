@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tdafd_cli import __version__
 from tdafd_cli.errors import DeviceError, OutputError, VolumeError
-from tdafd_cli.inference.prediction import InferenceSettings
+from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.upscaling import upscale_file, upscale_volume
 from tdafd_cli.volumes.grid import upscaled_affine
 from tdafd_cli.volumes.nifti import read_volume
