@@ -340,7 +340,7 @@ def test_interruption_leaves_nothing_half_written(
     stored = np.random.default_rng(0).integers(0, 900, (120, 120, 120), dtype=np.int16)
     source, options = (
         make_nifti(stored),
-        ("--weights", tiny_weights, *FAST, "--tile", 32, "--overlap", 8),
+        ("--weights", tiny_weights, *FAST, "--tile", 32, "--overlap", 8, "--no-fallback"),
     )
     with started(source, target, *options) as (process, terminal):
         read_until(terminal, b"1/")  # of many tiles

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from tdafd_cli.inference.budget import (
     Job,
+    as_text,
     check_budget,
     check_memory,
     planned_execution,
     room,
-    as_text,
     tile_edge,
     tile_memory,
 )

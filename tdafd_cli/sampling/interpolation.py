@@ -42,7 +42,7 @@ def interpolate(volume: torch.Tensor, scale: int, method: str) -> torch.Tensor:
     return apply_matrices(volume, [matrix(size, size * scale) for size in volume.shape[-3:]])
 
 
-UPPER_BAND = 0.85  # of Nyquist: above it a smooth scan holds little but the jump between its ends
+UPPER_BAND = 0.7  # of Nyquist: there a jump between the ends shows
 SLAB_VOXELS = 2**24  # high voxels worked on at once, so that memory stays bounded
 
 
@@ -81,15 +81,16 @@ def blend_interpolated_(
 def _sinc_matrices(low: torch.Tensor) -> list[Callable[[int, int], Array]]:
     """For each axis the sinc under which a scan (I, J, K) has less of high frequencies."""
     chosen: list[Callable[[int, int], Array]] = []
-    for axis, length in enumerate(low.shape):
+    for axis in range(3):
         lines = low.movedim(axis, 0).flatten(1)
-        periodic = torch.fft.rfft(lines, dim=0).abs().square().sum(dim=1)
-        mirrored = torch.fft.rfft(torch.cat([lines, lines.flip(0)]), dim=0).abs().square().sum(1)
-        # A mirrored line is twice as long: its power is in twice as many frequencies.
-        high_periodic, high_mirrored = (
-            float(power[round(UPPER_BAND * (len(power) - 1)) :].sum()) / doubling
-            for power, doubling in ((periodic, 1), (mirrored, 4))
-        )
-        better = length > 1 and high_periodic < high_mirrored
+        mirrored = torch.cat([lines, lines.flip(0)])
+        better = _upper_share(lines) < _upper_share(mirrored)
         chosen.append(fourier_matrix if better else mirrored_fourier_matrix)
     return chosen
+
+
+def _upper_share(lines: torch.Tensor) -> float:
+    """Share of the power of periodic lines (n, lines) in the upper band."""
+    power = torch.fft.rfft(lines, dim=0).abs().square().sum(dim=1)
+    power[1 : (len(lines) + 1) // 2] *= 2  # a frequency and its negative; Nyquist has none
+    return float(power[round(UPPER_BAND * (len(power) - 1)) :].sum() / power.sum())
