@@ -116,7 +116,9 @@ def test_json_is_one_line_that_tells_everything(source, target, tiny_weights, tm
 
 
 def test_an_ordinary_scan_is_upscaled_without_a_word_on_stderr(make_nifti, target, tiny_weights):
-    head = read_volume(REPOSITORY / "examples" / "head_2mm.nii.gz").data[24:56, 36:68, 36:68]
+    head = read_volume(Path(__file__).parents[1] / "examples" / "head_2mm.nii.gz").data[
+        24:56, 36:68, 36:68
+    ]
     result = run_upscale(make_nifti(head, 2 * np.eye(4)), target, tiny_weights)
     assert (result.exit_code, result.stderr) == (0, "")
 
