@@ -77,18 +77,19 @@ def spikes(rng: np.random.Generator) -> np.ndarray:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", [smooth_field, boxes, spikes])
-@settings(max_examples=8)
+@settings(max_examples=8, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_result_stays_near_the_scan_around_each_voxel(kind, name, seed):
     volume, scale = volume_of(kind(np.random.default_rng(seed))), int(name[-1])
     high = upscale_volume(volume, trained(name), ONE_PASS).data
     low = torch.from_numpy(volume.data)
-    margin = float(BEYOND * (low.max() - low.min())) * 1.001
+    rounding = 1e-6 * float(low.abs().max())  # of float32, where all but a constant is tiny
+    margin = float(BEYOND * (low.max() - low.min())) * 1.001 + rounding
     assert low.min() - margin <= high.min()
     assert high.max() <= low.max() + margin
     alone = upscale_volume(volume, trained(name), replace(ONE_PASS, fallback=False)).data
     lowest, highest = (each[0, 0] for each in neighbourhood_range(low[None, None]))
-    room = OVERSHOOT * (highest - lowest) + 1e-4 * margin
+    room = OVERSHOOT * (highest - lowest) + 1e-4 * margin + rounding
     for axis in range(3):
         lowest, highest, room = (x.repeat_interleave(scale, axis) for x in (lowest, highest, room))
     assert (alone >= (lowest - room).numpy()).all()
