@@ -74,6 +74,8 @@ def mended(data: np.ndarray, defects: Defects) -> np.ndarray:
     data = data.copy()
     for axis in {axis for axis, _ in defects.slices}:
         _fill_slices(data, axis, [index for other, index in defects.slices if other == axis])
+    if not len(defects.voxels):
+        return data
     bad = np.zeros(data.shape, bool)
     bad[tuple(defects.voxels.T)] = True
     around = _neighbours(data, defects.voxels).astype(np.float64)

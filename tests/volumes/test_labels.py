@@ -16,8 +16,8 @@ def head() -> np.ndarray:
     return data / np.percentile(data, 99.9)
 
 
-def blocks(shape: tuple[int, int, int]) -> np.ndarray:
-    """Sum of pixel averages, as when a mask is brought to coarser voxels."""
+def blocks(shape: tuple[int, int, int]) -> tuple[slice, ...]:
+    """The part of a volume that fills whole blocks of two voxels along each axis."""
     i, j, k = (n // 2 * 2 for n in shape)
     return np.s_[:i, :j, :k]
 
