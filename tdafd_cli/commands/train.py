@@ -13,7 +13,8 @@ from tdafd_cli.commands.options import Device, Quiet, Threads
 from tdafd_cli.commands.terminal import user_errors
 
 if TYPE_CHECKING:
-    from tdafd_cli.training.loop import Progress, TrainingConfig
+    from tdafd_cli.training.loop import Progress
+    from tdafd_cli.training.settings import TrainingConfig
 
 
 class TrainingPrecision(str, Enum):
