@@ -27,10 +27,11 @@ from tdafd_cli.commands.options import (
     Quiet,
     Threads,
 )
-from tdafd_cli.commands.terminal import progress_bar, times, user_errors
+from tdafd_cli.commands.terminal import progress_bar, user_errors
 from tdafd_cli.commands.train import train
 from tdafd_cli.commands.weights import app as weights_app
 from tdafd_cli.commands.weights import download_bar
+from tdafd_cli.errors import size_text
 
 app = typer.Typer(
     name="tdafd",
@@ -238,8 +239,8 @@ def _report(summary: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
     elif not quiet:
         how = _method(summary)
         typer.echo(
-            f"{summary['target']}: {times(summary['output_shape'])} voxels of "
-            f"{times(summary['output_voxel_size'])} mm by {how[0]} in "
+            f"{summary['target']}: {size_text(summary['output_shape'])} voxels of "
+            f"{size_text(summary['output_voxel_size'])} mm by {how[0]} in "
             f"{summary['seconds']['total']:.1f} s ({', '.join(how[1:])})"
         )
 

@@ -20,9 +20,9 @@ from tdafd_cli.cli import LabelsName, OutputDtype, app, upscale
 from tdafd_cli.commands.options import ConsistencyName, PassesName, Precision
 from tdafd_cli.inference.ensemble import PASSES
 from tdafd_cli.inference.settings import LABELS, InferenceSettings
-from tdafd_cli.machine.devices import PRECISIONS
+from tdafd_cli.machine.precisions import PRECISIONS
 from tdafd_cli.networks.tdafd import TDAFD
-from tdafd_cli.sampling.consistency import CONSISTENCIES
+from tdafd_cli.sampling.kinds import CONSISTENCIES
 from tdafd_cli.volumes.nifti import OUTPUT_DTYPES, read_volume
 from tdafd_cli.weights.file import save_weights
 
