@@ -128,7 +128,8 @@ def _thick_slices(volume: Volume) -> Iterator[Finding]:
     yield Finding(
         "thick-slices",
         f"voxels are {size_text(sizes, digits=3)} mm: every axis is made finer alike, "
-        f"so the result's stay {ratio:.1f} times as long as wide; expect little between slices, and do not take it for isotropic",
+        f"so the result's stay {ratio:.1f} times as long as wide; expect little between "
+        "slices, and do not take it for isotropic",
         {"voxel_size": [round(size, 4) for size in sizes], "ratio": round(ratio, 2)},
     )
 
