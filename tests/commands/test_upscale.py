@@ -16,8 +16,15 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import tdafd_cli
-from tdafd_cli.cli import LabelsName, OutputDtype, app, upscale
-from tdafd_cli.commands.options import ConsistencyName, PassesName, Precision
+from tdafd_cli.cli import app
+from tdafd_cli.commands.options import (
+    ConsistencyName,
+    LabelsName,
+    OutputDtype,
+    PassesName,
+    Precision,
+)
+from tdafd_cli.commands.upscale import upscale
 from tdafd_cli.inference.ensemble import PASSES
 from tdafd_cli.inference.settings import LABELS, InferenceSettings
 from tdafd_cli.machine.precisions import PRECISIONS
@@ -59,31 +66,6 @@ def assert_failed(result: Result, *, message: str, left: Path) -> None:
     assert list(left.iterdir()) == []
 
 
-def test_version_is_the_package_s():
-    result = run("--version")
-    assert (result.exit_code, result.stdout) == (0, f"tdafd {tdafd_cli.__version__}\n")
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["-h"], []])
-def test_help_lists_the_commands(arguments):
-    result = run(*arguments)
-    assert result.exit_code == (0 if arguments else 2)
-    assert "upscale" in result.output
-
-
-def test_help_does_not_wait_for_torch():
-    code = (
-        "import sys; from tdafd_cli.cli import app\n"
-        "try: app(sys.argv[1:])\n"
-        "except SystemExit as end: print(end.code, 'torch' in sys.modules, 'numpy' in sys.modules)"
-    )
-    for arguments in (["--help"], ["upscale", "--help"]):
-        process = subprocess.run(
-            [sys.executable, "-c", code, *arguments], cwd=REPOSITORY, capture_output=True, text=True
-        )
-        assert process.stdout.splitlines()[-1] == "0 False False"
-
-
 def test_upscaled_file_is_written_and_told_in_one_line(source, target, tiny_weights):
     result = run_upscale(source, target, tiny_weights)
     assert result.exit_code == 0
@@ -116,7 +98,7 @@ def test_json_is_one_line_that_tells_everything(source, target, tiny_weights, tm
 
 
 def test_an_ordinary_scan_is_upscaled_without_a_word_on_stderr(make_nifti, target, tiny_weights):
-    head = read_volume(Path(__file__).parents[1] / "examples" / "head_2mm.nii.gz").data[
+    head = read_volume(Path(__file__).parents[2] / "examples" / "head_2mm.nii.gz").data[
         24:56, 36:68, 36:68
     ]
     result = run_upscale(make_nifti(head, 2 * np.eye(4)), target, tiny_weights)
@@ -221,6 +203,16 @@ def test_preview_is_drawn(source, target, tiny_weights, tmp_path):
     assert run_upscale(source, target, tiny_weights, "--preview", preview).exit_code == 0
     with Image.open(preview) as picture:
         assert min(picture.size) > 300
+
+
+def test_preview_shows_the_result_before_it_is_rounded(source, target, tiny_weights, tmp_path):
+    pictures = []
+    for dtype in ("float32", "uint8"):
+        preview = tmp_path / f"{dtype}.png"
+        options = ("--preview", preview, "--dtype", dtype, "--overwrite")
+        assert run_upscale(source, target, tiny_weights, *options).exit_code == 0
+        pictures.append(preview.read_bytes())
+    assert pictures[0] == pictures[1]
 
 
 def test_existing_files_are_replaced_only_when_asked(source, target, tiny_weights, tmp_path):

@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from tdafd_cli import __version__
 from tdafd_cli.errors import DeviceError, OutputError, VolumeError
 from tdafd_cli.inference.settings import InferenceSettings
-from tdafd_cli.inference.upscaling import upscale_file, upscale_volume
+from tdafd_cli.inference.upscaling import (
+    upscale_file,
+    upscale_source,
+    upscale_volume,
+)
 from tdafd_cli.volumes.grid import upscaled_affine
 from tdafd_cli.volumes.nifti import read_volume
 from tdafd_cli.volumes.volume import Volume
@@ -99,7 +103,8 @@ def test_small_contrast_on_a_high_level_survives_in_float64(volume, weights):
 
 def test_report_tells_what_was_done(source, tiny_weights, weights, tmp_path):
     target = tmp_path / "high.nii"
-    report = upscale_file(source, target, weights=weights, settings=EXACT, dtype="float32")
+    result = upscale_file(source, target, weights=weights, settings=EXACT, dtype="float32")
+    report = result.details
     low, high = read_volume(source), read_volume(target)
     assert (report.source, report.target) == (str(source), str(target))
     assert (report.input_shape, report.output_shape) == (low.shape, high.shape)
@@ -116,7 +121,7 @@ def test_report_tells_what_was_done(source, tiny_weights, weights, tmp_path):
 
 
 def test_report_as_plain_values_holds_the_execution_among_the_others(source, weights, tmp_path):
-    report = upscale_file(source, tmp_path / "high.nii", weights=weights, settings=EXACT)
+    report = upscale_file(source, tmp_path / "high.nii", weights=weights, settings=EXACT).details
     plain = report.to_dict()
     assert plain["device"] == report.execution.device == "cpu"
     assert plain["tile"] == report.execution.tile
@@ -154,3 +159,20 @@ def test_unreadable_input_leaves_no_file(weights, tmp_path):
     with pytest.raises(VolumeError):
         upscale_file(source, tmp_path / "high.nii", weights=weights, settings=EXACT)
     assert list(tmp_path.iterdir()) == [source]
+
+
+def test_nothing_is_written_unless_it_is_saved(source, weights):
+    before = sorted(source.parent.iterdir())
+    details = upscale_source(source, weights=weights, settings=EXACT).details
+    assert (details.target, details.preview, details.seconds["write"]) == (None, None, 0)
+    assert sorted(source.parent.iterdir()) == before
+
+
+def test_what_is_neither_path_nor_image_breaks_the_contract(weights):
+    with pytest.raises(TypeError, match="expected a path or a nibabel image, got ndarray"):
+        upscale_source(np.zeros((3, 3, 3)), weights=weights)
+
+
+def test_an_impossible_type_is_refused_before_the_source_is_read(weights):
+    with pytest.raises(ValueError, match="dtype must be one of"):
+        upscale_source("none.nii", weights=weights, dtype="complex64")
