@@ -1,6 +1,7 @@
 """Upscale volumes and files with trained weights."""
 
 import time
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tdafd_cli.inference.tiling import Progress
 from tdafd_cli.inference.trust import trust_findings
 from tdafd_cli.machine.devices import choose_device, choose_precision
 from tdafd_cli.machine.memory import peak_memory
+from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.volumes.defects import Defects, find_defects, mended, restore_defects_
 from tdafd_cli.volumes.findings import Finding, label_findings, noise_findings, volume_findings
 from tdafd_cli.volumes.grid import regridded, upscaled_affine
@@ -24,6 +26,7 @@ from tdafd_cli.volumes.labels import label_count
 from tdafd_cli.volumes.nifti import check_dtype, check_target, read_volume
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.file import Weights
+from tdafd_cli.weights.store import MOST_KEPT
 
 
 def upscale_file(
@@ -129,6 +132,16 @@ def upscale_volume(
     return _upscaled(volume, weights, settings or InferenceSettings(), progress)[0]
 
 
+@lru_cache(maxsize=MOST_KEPT)
+def network_on(weights: Weights, device: torch.device) -> TDAFD:
+    """Network of some weights on a device: built once, however many volumes it upscales.
+
+    No volume leaves a trace in it: precisions and threads are chosen around each call
+    (`predict_volume`), never in the network, and each device has one of its own.
+    """
+    return weights.network().to(device)
+
+
 def _upscaled(
     volume: Volume, weights: Weights, settings: InferenceSettings, progress: Progress | None
 ) -> tuple[Volume, Execution, tuple[Finding, ...]]:
@@ -141,7 +154,8 @@ def _upscaled(
     low = torch.from_numpy(normalise(good, limits))
     positive = bool(volume.data.min() >= 0)
     zero = limits.zero if positive else None
-    high, execution = predict_volume(weights.network(), low, settings, progress, zero)
+    network = network_on(weights, choose_device(settings.device))
+    high, execution = predict_volume(network, low, settings, progress, zero)
     data = _denormalised(high.numpy(), limits, volume.data.dtype)
     restore_defects_(data, volume.data, good, defects)
     if positive:
