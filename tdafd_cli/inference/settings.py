@@ -6,7 +6,7 @@ Nothing here imports torch, so that settings can be checked before it takes its 
 from dataclasses import dataclass
 
 from tdafd_cli.inference.ensemble import PASSES
-from tdafd_cli.machine.precisions import PRECISIONS
+from tdafd_cli.machine.precision_names import PRECISIONS
 from tdafd_cli.sampling.kinds import CONSISTENCIES
 
 OVERLAP = 48
