@@ -1,4 +1,4 @@
-"""Findings: what a user should know of a volume before believing what is made of it."""
+"""Findings: what a user should know about a volume before trusting its upscaled version."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tdafd_cli.errors import size_text
 from tdafd_cli.volumes.defects import Defects
 from tdafd_cli.volumes.noise import noise_level
 from tdafd_cli.volumes.volume import Volume
@@ -16,8 +17,8 @@ FEWEST_VOXELS = 16
 APART_MM = 1.0
 """Distance between the places that sform and qform give a corner from which they disagree."""
 ONE_VALUE = 0.98
-"""Share of voxels of one value from which little is left to learn the others' range from. Skull-
-stripped brains in a wide field of view stay below 0.95."""
+"""Share of voxels of one value above which too few are left to estimate the range of the others.
+Skull-stripped brains in a wide field of view stay below 0.95."""
 AIR_HOUNSFIELD, AIR_SHARE = -500, 0.05
 """Intensities of CT lie from -1000 in air; MR images have none so low in a share of the field."""
 
@@ -46,7 +47,7 @@ class Finding:
 
 
 def volume_findings(volume: Volume, defects: Defects) -> list[Finding]:
-    """All that can be told from a volume alone, what matters most first."""
+    """Findings from the volume itself, the most important first."""
     return [
         *_defects(defects),
         *_computed_tomography(volume),
@@ -58,7 +59,7 @@ def volume_findings(volume: Volume, defects: Defects) -> list[Finding]:
 
 
 def noise_findings(normalised: np.ndarray) -> list[Finding]:
-    """Whether a volume whose tissue is at about 0 to 1 is noisier than any of training."""
+    """Finding that a volume, its tissue at about 0 to 1, is noisier than all training volumes."""
     level = noise_level(normalised)
     if level <= NOISY:
         return []
@@ -73,7 +74,7 @@ def noise_findings(normalised: np.ndarray) -> list[Finding]:
 
 
 def label_findings(count: int) -> tuple[Finding, ...]:
-    """That a volume was taken for a label map of so many labels; nothing if none were counted."""
+    """Finding that a volume was treated as a label map of ``count`` labels; none if that is 0."""
     if count == 0:
         return ()
     return (
@@ -124,11 +125,11 @@ def _thick_slices(volume: Volume) -> Iterator[Finding]:
     ratio = max(sizes) / min(sizes)
     if ratio <= THICK:
         return
-    told = " x ".join(f"{size:.3g}" for size in sizes)
     yield Finding(
         "thick-slices",
-        f"voxels are {told} mm: every axis is made finer alike, so the result's stay {ratio:.1f} "
-        "times as long as wide; expect little between slices, and do not take it for isotropic",
+        f"voxels are {size_text(sizes, digits=3)} mm: every axis is made finer alike, "
+        f"so the result's stay {ratio:.1f} times as long as wide; expect little between "
+        "slices, and do not take it for isotropic",
         {"voxel_size": [round(size, 4) for size in sizes], "ratio": round(ratio, 2)},
     )
 
