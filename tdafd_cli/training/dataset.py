@@ -19,7 +19,7 @@ import torch
 from tdafd_cli.errors import DataError
 from tdafd_cli.sampling.degradation import MixtureSettings, degrade, divisible, random_degradation
 from tdafd_cli.sampling.matrices import apply_matrices, fourier_matrix
-from tdafd_cli.sampling.spectrum import spectral_falloff
+from tdafd_cli.sampling.spectrum import resolution_along, spectral_falloff
 from tdafd_cli.training.augmentation import (
     ContrastSettings,
     random_contrast,
@@ -53,7 +53,8 @@ class Source:
         Relative probability of each of its volumes.
     sizes_mm : tuple of float
         Target voxel sizes, one drawn per pair; 0 keeps the volume's own grid. Coarser targets are
-        cropped in k-space, which makes a volume that is softer than its grid sharp.
+        cropped in k-space, which makes a volume that is softer than its grid sharp. Without any, a
+        volume is cropped to the resolution that its spectrum shows along each axis.
     labels : bool
         Its volumes are label maps, of which every pair shows a box with a contrast of its own.
     """
@@ -194,10 +195,14 @@ def _load(path: Path, source: Source, smallest: int) -> TrainingVolume:
         )
     sizes = tuple(float(size) for size in volume.voxel_size)
     if source.labels:
-        data = torch.from_numpy(np.asarray(volume.data).round().astype(np.int32))
-    else:
-        data = torch.from_numpy(normalise(volume.data, intensity_range(volume.data)))
-    return TrainingVolume(data, sizes, source.weight, source.sizes_mm, source.labels)
+        labels = torch.from_numpy(np.asarray(volume.data).round().astype(np.int32))
+        return TrainingVolume(labels, sizes, source.weight, source.sizes_mm, labels=True)
+    data = torch.from_numpy(normalise(volume.data, intensity_range(volume.data)))
+    if source.sizes_mm:
+        return TrainingVolume(data, sizes, source.weight, source.sizes_mm)
+    sharp = as_sharp_as_it_is(data, smallest)
+    sizes = tuple(size * n / m for size, n, m in zip(sizes, data.shape, sharp.shape, strict=True))
+    return TrainingVolume(sharp, sizes, source.weight, (0.0,))
 
 
 def make_pair(
@@ -263,6 +268,22 @@ def sharpened(volume: TrainingVolume, size_mm: float, minimum: int) -> torch.Ten
         return volume.data
     matrices = [fourier_matrix(n, m) for n, m in zip(volume.data.shape, targets, strict=True)]
     return apply_matrices(volume.data, matrices).abs()
+
+
+def as_sharp_as_it_is(volume: torch.Tensor, minimum: int) -> torch.Tensor:
+    """The volume (I, J, K) cropped in k-space, along each axis, to what its spectrum holds.
+
+    No axis gets fewer than ``minimum`` voxels. A network trained on soft targets learns to be soft.
+    """
+    falloff = spectral_falloff(volume[None, None])[0].tolist()
+    targets = [
+        max(round(n / resolution_along(bands)), minimum)
+        for n, bands in zip(volume.shape, falloff, strict=True)
+    ]
+    if targets == list(volume.shape):
+        return volume
+    matrices = [fourier_matrix(n, m) for n, m in zip(volume.shape, targets, strict=True)]
+    return apply_matrices(volume, matrices).abs()
 
 
 def random_box(

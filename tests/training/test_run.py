@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from tdafd_cli.cli import app
 from tdafd_cli.training.recipe import read_recipe
+from tdafd_cli.training.run import config_of_run
 from tdafd_cli.weights.store import load_weights
 
 REPOSITORY = Path(__file__).parents[2]
@@ -194,3 +195,10 @@ def test_nothing_to_resume_is_told_before_any_loading(folder):
     assert result.exit_code == 1
     assert "checkpoint.pt: no checkpoint to resume from; start without --resume" in result.stderr
     assert not (folder / "run").exists()
+
+
+def test_without_a_recipe_the_generic_one_is_taken(folder):
+    config = config_of_run(None, folder / "run", resume=False)
+    (source,) = config.dataset.sources
+    assert (source.pattern, source.sizes_mm) == ("**/*", ())
+    assert config.network == load_weights("tdafd-x2").config  # so that --init fits
