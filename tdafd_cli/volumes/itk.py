@@ -49,10 +49,10 @@ def open_nrrd(path: Path, *, part: str | None = None) -> Scan:
         text = stream.read(MOST_HEADER_BYTES)
     fields, kept, length = _nrrd_fields(text)
     with naming(path), itk_errors() as sitk:
-        image = _image_reader(sitk, path, "NrrdImageIO")
+        image = image_reader(sitk, path, "NrrdImageIO")
         image.ReadImageInformation()
         components = image.GetNumberOfComponents()
-        stored = _pixel_dtype(sitk, image.GetPixelID())
+        stored = pixel_dtype(sitk, image.GetPixelID())
         if components > 1 or stored is None:
             raise VolumeError(
                 f"expected one number per voxel, got {components} ({image.GetPixelIDValue()} by "
@@ -69,7 +69,7 @@ def open_nrrd(path: Path, *, part: str | None = None) -> Scan:
 
     def read(numbers: Sequence[int]) -> Iterator[np.ndarray]:
         with naming(path), itk_errors() as sitk:
-            image = _image_reader(sitk, path, "NrrdImageIO").Execute()
+            image = image_reader(sitk, path, "NrrdImageIO").Execute()
         voxels = sitk.GetArrayViewFromImage(image).reshape(count, *shape[::-1])
         for number in numbers:
             yield intensities(voxels[number].T, part=part)
@@ -148,14 +148,15 @@ def _plain(error: RuntimeError) -> str:
     return " ".join(words.split())[:160] or type(error).__name__
 
 
-def _image_reader(sitk: ModuleType, path: Path, image_io: str) -> Any:
+def image_reader(sitk: ModuleType, path: Path, image_io: str) -> Any:
+    """Reader of one file by one of ITK's readers, whatever its name."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
     reader.SetFileName(str(path))
     return reader
 
 
-def _pixel_dtype(sitk: ModuleType, pixel: int) -> np.dtype | None:
+def pixel_dtype(sitk: ModuleType, pixel: int) -> np.dtype | None:
     """Type of one number per voxel, as numpy has it; None of vectors and labels."""
     types = {
         sitk.sitkUInt8: "u1",

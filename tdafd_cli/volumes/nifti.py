@@ -24,7 +24,7 @@ from tdafd_cli.volumes.nifti_header import (
     spatial_shape,
 )
 from tdafd_cli.volumes.scan import ReadVolumes, Scan, stored_reader
-from tdafd_cli.volumes.storage import intensity_dtype, write_stored
+from tdafd_cli.volumes.storage import Sink, intensity_dtype, write_stored
 from tdafd_cli.volumes.streams import Stream, check_claim, compressed, naming, reading
 
 
@@ -135,10 +135,17 @@ def write_nifti(
         Intensities; of these one is held at a time.
     """
     with replacing(path) as file, compressed(file, path) as stream:
-        header = as_single(header)
-        header["vox_offset"] = 0
-        header.write_to(stream)
-        _write_volumes(stream, header, volumes)
+        write_nifti_stream(stream, header, volumes)
+
+
+def write_nifti_stream(
+    stream: Sink, header: Nifti1Header, volumes: Iterable[np.ndarray]
+) -> None:
+    """Write what `write_nifti` does, not compressed, into a stream."""
+    header = as_single(header).copy()
+    header["vox_offset"] = 0  # nibabel then leaves the room that the extensions need
+    header.write_to(stream)
+    _write_volumes(stream, header, volumes)
 
 
 def write_pair(
@@ -204,7 +211,7 @@ def _reader(path: Path, header: Nifti1Header, part: str | None) -> ReadVolumes:
     )
 
 
-def _write_volumes(stream: Stream, header: Nifti1Header, volumes: Iterable[np.ndarray]) -> None:
+def _write_volumes(stream: Sink, header: Nifti1Header, volumes: Iterable[np.ndarray]) -> None:
     for data in volumes:
         write_stored(stream, data, header.get_data_dtype(), *slope_intercept(header))
 

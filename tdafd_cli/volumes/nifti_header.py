@@ -4,6 +4,8 @@ import logging
 import math
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
@@ -47,20 +49,29 @@ def read_header(stream: Stream) -> Nifti1Header:
     """
     kind = _header_class(stream.read(Nifti2Header.sizeof_hdr))
     stream.seek(0)
-    try:
+    with _readable():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd lengths of extensions, repaired on writing
             header: Nifti1Header = kind.from_fileobj(stream, check=False)
+        check_header(header)
+        _check_offset(header)
+    return header
+
+
+def check_header(header: Nifti1Header) -> None:
+    """Repair what nibabel can in a header, in place, and check that its volumes can be upscaled.
+
+    Raises
+    ------
+    VolumeError
+        As for `read_header`.
+    """
+    with _readable():
         _check_voxel_size(header)  # before zeros are replaced by ones
         header.check_fix(logger=_MUTED)
         check_shape(header.get_data_shape())
         _check_forms(header)
-        _check_offset(header)
         slope_intercept(header)
-    except (HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
-        reason = " ".join(str(error).split())
-        raise VolumeError(f"unusable NIfTI header ({reason}); repair it or export again") from error
-    return header
 
 
 def as_single(header: Nifti1Header) -> Nifti1Header:
@@ -110,6 +121,8 @@ def new_header(
     header.set_xyzt_units("mm", "sec")
     header.set_sform(affine, code=code)
     header.set_qform(affine, code=code)
+    if not np.allclose(header.get_qform(), affine, rtol=1e-4, atol=1e-3):
+        header["qform_code"] = 0  # it holds no shear
     return header
 
 
@@ -165,6 +178,16 @@ def regrid_header(
     return header
 
 
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Say in one line what nibabel finds unreadable in a header."""
+    try:
+        yield
+    except (HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        raise VolumeError(f"unusable NIfTI header ({reason}); repair it or export again") from error
+
+
 def _header_class(start: bytes) -> type[Nifti1Header]:
     for offset, signature, kind in _CLASSES:
         if start.startswith(signature, offset):
@@ -195,6 +218,17 @@ def check_shape(shape: tuple[int, ...]) -> None:
         raise VolumeError(
             f"expected 3 or 4 dimensions, got shape {shape}; split it into its "
             f"{math.prod(shape[3:])} volumes, for example with `fslsplit IN OUT -t`"
+        )
+
+
+def check_one_volume(shape: tuple[int, ...]) -> None:
+    """Refuse a series where one volume is wanted; the message names no file."""
+    count = math.prod(shape[3:])
+    if count > 1:
+        shape = tuple(int(length) for length in shape)
+        raise VolumeError(
+            f"expected 3 dimensions, got shape {shape}; split it into its {count} volumes, for "
+            "example with `fslsplit IN OUT -t`"
         )
 
 

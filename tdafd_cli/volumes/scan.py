@@ -10,9 +10,9 @@ from nibabel.nifti1 import Nifti1Header
 
 from tdafd_cli.errors import VolumeError
 from tdafd_cli.volumes.storage import check_intensities, intensities
-from tdafd_cli.volumes.streams import read_stored, reading
-from tdafd_cli.volumes.nifti_header import spatial_shape
-from tdafd_cli.volumes.volume import NOTHING, Volume
+from tdafd_cli.volumes.streams import naming, read_stored, reading
+from tdafd_cli.volumes.nifti_header import check_one_volume, spatial_shape
+from tdafd_cli.volumes.volume import Volume
 
 ReadVolumes = Callable[[Sequence[int]], Iterator[np.ndarray]]
 """Intensities (I, J, K) of the volumes of ascending numbers, each read as it is asked for."""
@@ -43,7 +43,7 @@ class Scan:
     read: ReadVolumes = field(repr=False)
     path: Path
     format: str = "nifti"
-    kept: Mapping[str, str] = field(default=NOTHING, repr=False)
+    kept: Mapping[str, str] = field(default_factory=dict, repr=False)
     placed: np.ndarray | None = field(default=None, repr=False)
 
     @property
@@ -83,12 +83,8 @@ class Scan:
         VolumeError
             It has more, or the volume cannot be used.
         """
-        if self.count > 1:
-            shape = (*self.shape, self.count)
-            raise VolumeError(
-                f"{self.path}: expected 3 dimensions, got shape {shape}; split it into its "
-                f"{self.count} volumes, for example with `fslsplit IN OUT -t`"
-            )
+        with naming(self.path):
+            check_one_volume((*self.shape, self.count))
         (volume,) = self.volumes()
         return volume
 

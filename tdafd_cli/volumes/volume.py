@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
-
-NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +37,7 @@ class Volume:
     header: Nifti1Header = field(repr=False)
     path: Path | None = None
     format: str = "nifti"
-    kept: Mapping[str, str] = field(default=NOTHING, repr=False)
+    kept: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
