@@ -44,9 +44,7 @@ _ITK_DTYPES = NIFTI_DTYPES - {"float128", "longdouble"}
 _BY_WIDTH = ("uint8", "int16", "uint16", "int32", "float32", "float64")
 _MILLIMETRES = {"meter": 1e3, "micron": 1e-3}
 
-Writer = Callable[
-    [Path, Nifti1Header, np.ndarray, Mapping[str, str], Iterable[np.ndarray]], object
-]
+Writer = Callable[[Path, Nifti1Header, np.ndarray, Mapping[str, str], Iterable[np.ndarray]], object]
 
 
 class Format(NamedTuple):
@@ -334,7 +332,7 @@ def _check_storable(volume: Volume, dtype: str) -> None:
 
 def _unscaled_dtype(path: Path, kind: Format, header: Nifti1Header, dtype: str) -> np.dtype:
     """Type of the numbers in a format without slope."""
-    source = header.get_data_dtype().newbyteorder("=")
+    source: np.dtype = header.get_data_dtype().newbyteorder("=")
     is_whole = source.kind in "iu" and slope_intercept(header) == (1, 0)
     if dtype == "input":
         if not is_whole:
@@ -351,10 +349,10 @@ def _unscaled_dtype(path: Path, kind: Format, header: Nifti1Header, dtype: str) 
             f"{', '.join(sorted(kind.dtypes))}, or end its name in .nii.gz"
         )
     if wanted.kind in "iu" and not (is_whole and np.can_cast(source, wanted)):
-        what = source.name if is_whole else f"scaled {source.name}" if source.kind != "f" else "float"
+        scaled = "" if is_whole or source.kind == "f" else "scaled "
         raise OutputError(
-            f"{path}: {kind.label} has no slope, without which {dtype} cannot hold what was {what}; "
-            "choose --dtype input or float32, or end its name in .nii.gz"
+            f"{path}: {kind.label} has no slope, without which {dtype} cannot hold what was "
+            f"{scaled}{source.name}; choose --dtype input or float32, or end its name in .nii.gz"
         )
     return wanted
 

@@ -211,9 +211,7 @@ def _check_nrrd_claim(
     if not place.is_file():
         raise VolumeError(f"its voxels, {place.name}, are not beside it; copy them there")
     with place.open("rb") as stream:
-        check_claim(
-            shape, dtype, stream, offset=offset, volumes=count, deflated=encoding != "raw"
-        )
+        check_claim(shape, dtype, stream, offset=offset, volumes=count, deflated=encoding != "raw")
 
 
 def _write(

@@ -152,7 +152,7 @@ def _dtype(fields: Mapping[str, str]) -> np.dtype:
     if name not in _TYPES:
         raise VolumeError(f"ElementType is missing or of a kind that is not read; {_CONVERT}")
     big = _flag(fields, "binarydatabyteordermsb", "elementbyteordermsb")
-    return np.dtype(_TYPES[name]).newbyteorder(">" if big else "<")
+    return np.dtype((">" if big else "<") + _TYPES[name])
 
 
 def _affine(fields: Mapping[str, str]) -> np.ndarray:
@@ -164,7 +164,7 @@ def _affine(fields: Mapping[str, str]) -> np.ndarray:
     origin = np.zeros(n) if origin is None else origin
     axes = np.eye(n) if matrix is None else matrix.reshape(n, n).T  # one axis after the other
     with np.errstate(all="ignore"):
-        return itk_affine(spacing, origin, axes.ravel())
+        return itk_affine(spacing.tolist(), origin.tolist(), axes.ravel().tolist())
 
 
 def _place(path: Path, fields: Mapping[str, str], length: int) -> tuple[Path, int]:

@@ -138,9 +138,7 @@ def write_nifti(
         write_nifti_stream(stream, header, volumes)
 
 
-def write_nifti_stream(
-    stream: Sink, header: Nifti1Header, volumes: Iterable[np.ndarray]
-) -> None:
+def write_nifti_stream(stream: Sink, header: Nifti1Header, volumes: Iterable[np.ndarray]) -> None:
     """Write what `write_nifti` does, not compressed, into a stream."""
     header = as_single(header).copy()
     header["vox_offset"] = 0  # nibabel then leaves the room that the extensions need
@@ -216,9 +214,7 @@ def _write_volumes(stream: Sink, header: Nifti1Header, volumes: Iterable[np.ndar
         write_stored(stream, data, header.get_data_dtype(), *slope_intercept(header))
 
 
-def _analyze_header(
-    header_path: Path, voxels_path: Path
-) -> tuple[Nifti1Header, np.ndarray, bool]:
+def _analyze_header(header_path: Path, voxels_path: Path) -> tuple[Nifti1Header, np.ndarray, bool]:
     """Header, affine, and whether the affine is more than a convention."""
     mat_path = header_path.with_suffix(".mat")
     if header_path.suffix.lower() == ".gz":

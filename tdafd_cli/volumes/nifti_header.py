@@ -114,10 +114,10 @@ def new_header(
         Of sform and qform: 1 in the scanner, 2 aligned to something, 0 where the orientation is
         unknown.
     """
-    kind = Nifti1Header if 4 * max(shape) <= _LONGEST_NIFTI1 else Nifti2Header
-    header = kind()
+    fits = 4 * max(shape) <= _LONGEST_NIFTI1
+    header: Nifti1Header = Nifti1Header() if fits else Nifti2Header()
     header.set_data_shape(shape)
-    header.set_data_dtype(dtype.newbyteorder("="))
+    header.set_data_dtype(dtype)
     header.set_xyzt_units("mm", "sec")
     header.set_sform(affine, code=code)
     header.set_qform(affine, code=code)

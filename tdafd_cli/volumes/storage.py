@@ -1,6 +1,7 @@
 """Stored numbers of a volume: checked, turned into intensities, and back."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -8,7 +9,9 @@ import numpy as np
 from tdafd_cli.errors import VolumeError
 from tdafd_cli.volumes.intensity import integer_limits, spanning_scaling, to_dtype
 
-PARTS = {"magnitude": np.abs, "real": np.real, "imaginary": np.imag}
+PARTS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
+    {"magnitude": np.abs, "real": np.real, "imaginary": np.imag}
+)
 """What can be upscaled of complex numbers. Not the phase, which wraps round."""
 
 # Slices converted at a time: 16 float32 fill a cache line of data that runs along K.

@@ -139,9 +139,7 @@ def read_stored(
 
 def cut_short(found: int, wanted: int) -> VolumeError:
     """Error of a file that ends before its voxels do."""
-    return VolumeError(
-        f"cut short, with {found} of {wanted} bytes of voxels; copy the file again"
-    )
+    return VolumeError(f"cut short, with {found} of {wanted} bytes of voxels; copy the file again")
 
 
 def compressed(file: BinaryIO, path: Path) -> AbstractContextManager[Stream]:

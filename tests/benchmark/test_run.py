@@ -30,8 +30,8 @@ from tdafd_cli.errors import MethodError, TdafdError, VolumeError
 from tdafd_cli.evaluation.case import degraded, reference
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.sampling.interpolation import interpolate
-from tdafd_cli.volumes.grid import upscaled_affine
 from tdafd_cli.volumes.formats import read_volume
+from tdafd_cli.volumes.grid import upscaled_affine
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)

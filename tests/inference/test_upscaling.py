@@ -18,8 +18,8 @@ from tdafd_cli.inference.upscaling import (
     upscale_volume,
 )
 from tdafd_cli.networks.tdafd import TDAFD
-from tdafd_cli.volumes.grid import upscaled_affine
 from tdafd_cli.volumes.formats import read_volume
+from tdafd_cli.volumes.grid import upscaled_affine
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.file import Weights
 from tdafd_cli.weights.store import load_weights
