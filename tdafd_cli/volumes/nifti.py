@@ -165,11 +165,9 @@ def write_pair(
 
 def pair_names(path: Path) -> tuple[Path, Path]:
     """Names of header and voxels to write, given either; letters keep their case."""
-    upper = path.suffix.isupper()
-    return (
-        path.with_suffix(".HDR" if upper else ".hdr"),
-        path.with_suffix(".IMG" if upper else ".img"),
-    )
+    other = ".img" if path.suffix.lower() == ".hdr" else ".hdr"
+    beside = path.with_suffix(other.upper() if path.suffix.isupper() else other)
+    return (path, beside) if other == ".img" else (beside, path)
 
 
 def _volume_count(header: Nifti1Header) -> int:

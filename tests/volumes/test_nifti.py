@@ -161,7 +161,9 @@ def test_an_empty_file_is_an_error(tmp_path, content):
 def test_another_format_in_gzip_is_named(tmp_path):
     path = tmp_path / "brain.mnc"
     path.write_bytes(gzip.compress(b"CDF\x01"))
-    with pytest.raises(VolumeError, match=r"brain\.mnc: not a volume .* but a MINC volume; .*mnc2nii"):
+    with pytest.raises(
+        VolumeError, match=r"brain\.mnc: not a volume .* but a MINC volume; .*mnc2nii"
+    ):
         read_volume(path)
 
 
