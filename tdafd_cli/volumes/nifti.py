@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+from nibabel import imageglobals
 from nibabel.fileholders import FileHolder
 from nibabel.nifti1 import Nifti1Header
 from nibabel.spatialimages import HeaderDataError
@@ -220,7 +221,9 @@ def _analyze_header(header_path: Path, voxels_path: Path) -> tuple[Nifti1Header,
     files = {"header": FileHolder(str(header_path)), "image": FileHolder(str(voxels_path))}
     files["mat"] = FileHolder(str(mat_path))
     try:
-        image = Spm2AnalyzeImage.from_file_map(files, mmap=False)
+        # What nibabel repairs in a header is no news, as in `read_header`.
+        with imageglobals.LoggingOutputSuppressor(), np.errstate(all="ignore"):
+            image = Spm2AnalyzeImage.from_file_map(files, mmap=False)
     except (HeaderDataError, WrapStructError, ValueError, OverflowError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise VolumeError(

@@ -234,8 +234,8 @@ def check_one_volume(shape: tuple[int, ...]) -> None:
 
 def is_invertible(affine: np.ndarray) -> bool:
     """Whether an affine (3 or 4, 4) is finite, and its axes are not in one plane."""
-    affine = affine[:3]
     with np.errstate(all="ignore"):
+        affine = affine[:3].astype(np.float32).astype(np.float64)  # as headers hold it
         unit_axes = affine[:, :3] / np.linalg.norm(affine[:, :3], axis=0)
         solid = abs(np.linalg.det(unit_axes)) > _FLATTEST
     return bool(solid and np.isfinite(affine).all())
