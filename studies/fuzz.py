@@ -217,7 +217,7 @@ def outcome(path: Path) -> str:
         return "refused" if len(str(error).splitlines()) == 1 else "error of many lines"
     except MemoryError:
         return "out of memory"
-    except Exception as error:  # noqa: BLE001 (any kind is a fault, and counted)
+    except Exception as error:
         return f"{type(error).__name__}: {error}"
     return "volume"
 

@@ -1,4 +1,4 @@
-"""Files of volumes in folders."""
+"""Files of volumes: those in a folder, and the example that comes with the program."""
 
 from pathlib import Path
 
@@ -6,6 +6,8 @@ from tdafd_cli.errors import DataError
 from tdafd_cli.volumes.formats import SUFFIXES
 
 _WITH_ANOTHER = ".img"  # whose header stands for both
+
+EXAMPLE = "head_2mm.nii.gz"
 
 
 def volume_paths(folder: Path) -> list[Path]:
@@ -25,3 +27,10 @@ def volume_paths(folder: Path) -> list[Path]:
     if not paths:
         raise DataError(f"{folder}: holds no volume; their names end in {', '.join(suffixes)}")
     return paths
+
+
+def example_path() -> Path:
+    """The bundled volume: in the installed package, or in a source checkout beside it."""
+    package = Path(__file__).parents[1]
+    installed = package / "_examples" / EXAMPLE
+    return installed if installed.is_file() else package.parent / "examples" / EXAMPLE
