@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from tdafd_cli import __version__
 from tdafd_cli.errors import DeviceError, OutputError, VolumeError
+from tdafd_cli.inference.files import upscale_file
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.upscaling import (
     network_on,
-    upscale_file,
     upscale_source,
     upscale_volume,
 )
