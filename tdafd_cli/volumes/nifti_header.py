@@ -14,7 +14,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from tdafd_cli.errors import OutputError, VolumeError
-from tdafd_cli.volumes.streams import Stream
+from tdafd_cli.volumes.streams import Chunked, Stream
 
 # Offset and signature: https://nifti.nimh.nih.gov/nifti-1 and nifti-2.
 _CLASSES = (
@@ -52,7 +52,7 @@ def read_header(stream: Stream) -> Nifti1Header:
     with _readable():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd lengths of extensions, repaired on writing
-            header: Nifti1Header = kind.from_fileobj(stream, check=False)
+            header: Nifti1Header = kind.from_fileobj(Chunked(stream), check=False)
         check_header(header)
         _check_offset(header)
     return header

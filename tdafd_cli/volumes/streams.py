@@ -18,9 +18,34 @@ Stream = BinaryIO | gzip.GzipFile
 
 MOST_DEFLATED = 1032
 """Bytes at most that one byte of gzip or zlib data becomes: https://zlib.net/zlib_tech.html."""
+_MOST_TOLD = 10**30  # bytes; sizes in text may be too large for a float
+_CHUNK_BYTES = 1 << 20
 _GZIP_SIGNATURE = b"\x1f\x8b"
 # Level 6 saves 1-5 % of an upscaled scan for up to 3 times the seconds (26 MB of int16: 0.4, 1.4).
 GZIP_LEVEL = 1
+
+
+class Chunked:
+    """What is read of a stream in pieces, so that no more memory is taken than there is to read."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def read(self, count: int) -> bytes:
+        """So many bytes, or all that are left; nothing if ``count`` is negative."""
+        parts: list[bytes] = []
+        while count > 0 and (part := self._stream.read(min(count, _CHUNK_BYTES))):
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def seek(self, offset: int) -> int:
+        """Go to a byte."""
+        return self._stream.seek(offset)
+
+    def tell(self) -> int:
+        """Byte that comes next."""
+        return self._stream.tell()
 
 
 @contextmanager
@@ -96,7 +121,7 @@ def check_claim(
             raise cut_short(max(0, size - offset), wanted)
     elif wanted > size * MOST_DEFLATED:
         raise VolumeError(
-            f"the header claims {wanted / 1e9:.3g} GB of voxels, more than a compressed file of "
+            f"the header claims {gigabytes(wanted)} of voxels, more than a compressed file of "
             f"{size} bytes can hold; copy the file again"
         )
 
@@ -110,8 +135,8 @@ def check_memory(shape: tuple[int, ...], dtype: np.dtype) -> None:
     free = free_main_memory()
     if needed > free:
         raise VolumeError(
-            f"shape {shape} needs {needed / 1e9:.3g} GB of memory, and {free / 1e9:.3g} GB are "
-            "free; crop it first, or take a larger machine"
+            f"shape {shape} needs {gigabytes(needed)} of memory, and {gigabytes(free)} are free; "
+            "crop it first, or take a larger machine"
         )
 
 
@@ -130,11 +155,21 @@ def read_stored(
     try:
         stored = stream.read(wanted)
     except (MemoryError, OverflowError) as error:
-        size = f"{wanted / 1e9:.3g} GB"
-        raise VolumeError(f"shape {shape} needs {size} of memory; crop it first") from error
+        raise VolumeError(
+            f"shape {shape} needs {gigabytes(wanted)} of memory; crop it first"
+        ) from error
     if len(stored) < wanted:
         raise cut_short(len(stored), wanted)
     return np.frombuffer(stored, dtype).reshape(shape, order="F")
+
+
+def gigabytes(count: int) -> str:
+    """Bytes as text.
+
+    >>> gigabytes(1_234_567_890)
+    '1.23 GB'
+    """
+    return f"{min(count, _MOST_TOLD) / 1e9:.3g} GB"
 
 
 def cut_short(found: int, wanted: int) -> VolumeError:
