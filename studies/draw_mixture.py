@@ -13,6 +13,7 @@ import torch
 import typer
 from PIL import Image, ImageDraw, ImageFont
 
+from tdafd_cli.formats.files import read_volume
 from tdafd_cli.sampling.degradation import (
     BENCHMARK_DEGRADATIONS,
     Degradation,
@@ -21,7 +22,6 @@ from tdafd_cli.sampling.degradation import (
     divisible,
 )
 from tdafd_cli.training.augmentation import bias_field, remapped
-from tdafd_cli.volumes.formats import read_volume
 from tdafd_cli.volumes.intensity import intensity_range, normalise
 
 SCALE = 2

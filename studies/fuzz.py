@@ -29,7 +29,7 @@ import SimpleITK as sitk  # noqa: N813 (its usual name)
 import typer
 
 from tdafd_cli.errors import VolumeError
-from tdafd_cli.volumes.formats import open_scan
+from tdafd_cli.formats.files import open_scan
 
 MOST_SECONDS, MOST_BYTES = 10, 2 << 30
 SHAPE = (7, 6, 5)

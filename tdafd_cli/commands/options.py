@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tdafd_cli.volumes.selection import VOLUMES
+from tdafd_cli.formats.selection import VOLUMES
 
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 

@@ -135,16 +135,16 @@ def upscale(
             f"{tile} must exceed the overlap of {overlap}", param_hint="--tile"
         )
     with user_errors():
+        from tdafd_cli.formats.files import check_target
         from tdafd_cli.output import check_writable
-        from tdafd_cli.volumes.formats import check_target
 
         check_target(target, overwrite, source=source)  # before torch takes its seconds
         if preview is not None:
             check_writable(preview, overwrite)
 
+        from tdafd_cli.formats.selection import Selection
         from tdafd_cli.inference.files import upscale_file
         from tdafd_cli.inference.settings import InferenceSettings
-        from tdafd_cli.volumes.selection import Selection
         from tdafd_cli.weights.store import default_name, load_weights
 
         name = weights or default_name(scale)

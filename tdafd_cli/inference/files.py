@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from tdafd_cli.errors import VolumeError
+from tdafd_cli.formats.files import check_dtype, check_storage, check_target, open_scan
+from tdafd_cli.formats.selection import Selection
 from tdafd_cli.inference.result import Result
 from tdafd_cli.inference.series import upscale_series
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.tiling import Progress
 from tdafd_cli.inference.upscaling import upscale_source
 from tdafd_cli.machine.devices import choose_device, choose_precision
-from tdafd_cli.volumes.formats import check_dtype, check_storage, check_target, open_scan
-from tdafd_cli.volumes.selection import Selection
 from tdafd_cli.weights.file import Weights
 
 

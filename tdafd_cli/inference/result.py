@@ -10,11 +10,11 @@ import torch
 from nibabel.nifti1 import Nifti1Image
 
 from tdafd_cli import __version__
+from tdafd_cli.formats.files import write_volume
+from tdafd_cli.formats.images import image_of
 from tdafd_cli.inference.execution import Execution
 from tdafd_cli.machine.memory import peak_memory
 from tdafd_cli.volumes.findings import Finding
-from tdafd_cli.volumes.formats import write_volume
-from tdafd_cli.volumes.images import image_of
 from tdafd_cli.volumes.volume import Volume
 
 

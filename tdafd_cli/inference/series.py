@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tdafd_cli.formats.files import check_target, stored_header, write_volumes
+from tdafd_cli.formats.scan import Scan
+from tdafd_cli.formats.sidecars import check_sidecars, copy_sidecars, find_sidecars
 from tdafd_cli.inference.execution import Execution
 from tdafd_cli.inference.prediction import BEYOND
 from tdafd_cli.inference.result import Result, UpscaleReport, seconds_of
@@ -16,12 +19,9 @@ from tdafd_cli.inference.tiling import Progress
 from tdafd_cli.inference.upscaling import upscaled
 from tdafd_cli.machine.memory import peak_memory
 from tdafd_cli.volumes.findings import Finding, label_findings
-from tdafd_cli.volumes.formats import check_target, stored_header, write_volumes
 from tdafd_cli.volumes.grid import upscaled_header
 from tdafd_cli.volumes.intensity import IntensityRange, intensity_range
 from tdafd_cli.volumes.labels import label_count
-from tdafd_cli.volumes.scan import Scan
-from tdafd_cli.volumes.sidecars import check_sidecars, copy_sidecars, find_sidecars
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.file import Weights
 

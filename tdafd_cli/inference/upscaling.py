@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from nibabel.spatialimages import SpatialImage
 
+from tdafd_cli.formats.files import check_dtype, read_volume
+from tdafd_cli.formats.images import volume_of
+from tdafd_cli.formats.scan import Scan
 from tdafd_cli.inference.execution import WITHOUT_NETWORK, Execution
 from tdafd_cli.inference.prediction import predict_volume
 from tdafd_cli.inference.result import Result, UpscaleReport, seconds_of
@@ -19,12 +22,9 @@ from tdafd_cli.machine.memory import peak_memory
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.volumes.defects import Defects, find_defects, mended, restore_defects_
 from tdafd_cli.volumes.findings import Finding, label_findings, noise_findings, volume_findings
-from tdafd_cli.volumes.formats import check_dtype, read_volume
 from tdafd_cli.volumes.grid import regridded, upscaled_affine
-from tdafd_cli.volumes.images import volume_of
 from tdafd_cli.volumes.intensity import IntensityRange, denormalise, intensity_range, normalise
 from tdafd_cli.volumes.labels import label_count
-from tdafd_cli.volumes.scan import Scan
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.file import Weights
 from tdafd_cli.weights.store import MOST_KEPT

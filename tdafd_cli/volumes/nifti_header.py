@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
@@ -14,7 +15,6 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from tdafd_cli.errors import OutputError, VolumeError
-from tdafd_cli.volumes.streams import Chunked, Stream
 
 # Offset and signature: https://nifti.nimh.nih.gov/nifti-1 and nifti-2.
 _CLASSES = (
@@ -23,6 +23,7 @@ _CLASSES = (
     (344, b"ni1\0", Nifti1PairHeader),
     (4, b"ni2\0", Nifti2PairHeader),
 )
+_CHUNK_BYTES = 1 << 20
 _LONGEST_NIFTI1 = np.iinfo(np.int16).max
 
 # Determinant of the unit axes below which they are linearly dependent in float32.
@@ -31,14 +32,27 @@ _FLATTEST = 1e-6
 _MUTED = logging.Logger("nibabel, muted", level=logging.CRITICAL + 1)
 
 
-def read_header(stream: Stream) -> Nifti1Header:
+class Readable(Protocol):
+    """Open binary file, or what decompresses one."""
+
+    def read(self, count: int, /) -> bytes:
+        """So many bytes, or all that are left."""
+
+    def seek(self, offset: int, /) -> int:
+        """Go to a byte."""
+
+    def tell(self) -> int:
+        """Byte that comes next."""
+
+
+def read_header(stream: Readable) -> Nifti1Header:
     """Read the NIfTI-1 or NIfTI-2 header, extensions included, of what can be upscaled.
 
     That of a pair of files, too, is given as that of a single file.
 
     Parameters
     ----------
-    stream : Stream
+    stream : Readable
         At its start; left anywhere.
 
     Raises
@@ -52,7 +66,7 @@ def read_header(stream: Stream) -> Nifti1Header:
     with _readable():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd lengths of extensions, repaired on writing
-            header: Nifti1Header = kind.from_fileobj(Chunked(stream), check=False)
+            header: Nifti1Header = kind.from_fileobj(_Chunked(stream), check=False)
         check_header(header)
         _check_offset(header)
     return header
@@ -186,6 +200,29 @@ def _readable() -> Iterator[None]:
     except (HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise VolumeError(f"unusable NIfTI header ({reason}); repair it or export again") from error
+
+
+class _Chunked:
+    """What is read of a stream in pieces, so that no more memory is taken than there is to read."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+
+    def read(self, count: int) -> bytes:
+        """So many bytes, or all that are left; nothing if ``count`` is negative."""
+        parts: list[bytes] = []
+        while count > 0 and (part := self._stream.read(min(count, _CHUNK_BYTES))):
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def seek(self, offset: int) -> int:
+        """Go to a byte."""
+        return self._stream.seek(offset)
+
+    def tell(self) -> int:
+        """Byte that comes next."""
+        return self._stream.tell()
 
 
 def _header_class(start: bytes) -> type[Nifti1Header]:

@@ -25,13 +25,13 @@ from tdafd_cli.commands.options import (
     Precision,
 )
 from tdafd_cli.commands.upscale import upscale
+from tdafd_cli.formats.files import OUTPUT_DTYPES, read_volume
+from tdafd_cli.formats.folders import example_path
 from tdafd_cli.inference.ensemble import PASSES
 from tdafd_cli.inference.settings import LABELS, InferenceSettings
 from tdafd_cli.machine.precision_names import PRECISIONS
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.kinds import CONSISTENCIES
-from tdafd_cli.volumes.files import example_path
-from tdafd_cli.volumes.formats import OUTPUT_DTYPES, read_volume
 from tdafd_cli.weights.file import save_weights
 
 REPOSITORY = Path(tdafd_cli.__file__).parent.parent

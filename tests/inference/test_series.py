@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from tdafd_cli.cli import app
 from tdafd_cli.errors import OutputError, VolumeError
+from tdafd_cli.formats.files import open_scan, read_volume
+from tdafd_cli.formats.selection import Selection
 from tdafd_cli.inference.files import upscale_file
 from tdafd_cli.inference.settings import InferenceSettings
-from tdafd_cli.volumes.formats import open_scan, read_volume
-from tdafd_cli.volumes.selection import Selection
 from tdafd_cli.weights.store import load_weights
 
 EXACT = InferenceSettings("cpu", "fp32", ensemble=1, consistency="none", threads=1)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tdafd_cli import __version__
 from tdafd_cli.errors import DeviceError, OutputError, VolumeError
+from tdafd_cli.formats.files import read_volume
 from tdafd_cli.inference.files import upscale_file
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.upscaling import (
@@ -18,7 +19,6 @@ from tdafd_cli.inference.upscaling import (
     upscale_volume,
 )
 from tdafd_cli.networks.tdafd import TDAFD
-from tdafd_cli.volumes.formats import read_volume
 from tdafd_cli.volumes.grid import upscaled_affine
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.file import Weights

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tdafd_cli.volumes.formats import read_volume
+from tdafd_cli.formats.files import read_volume
 from tdafd_cli.volumes.labels import label_count
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "head_2mm.nii.gz"

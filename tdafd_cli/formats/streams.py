@@ -19,33 +19,9 @@ Stream = BinaryIO | gzip.GzipFile
 MOST_DEFLATED = 1032
 """Bytes at most that one byte of gzip or zlib data becomes: https://zlib.net/zlib_tech.html."""
 _MOST_TOLD = 10**30  # bytes; sizes in text may be too large for a float
-_CHUNK_BYTES = 1 << 20
 _GZIP_SIGNATURE = b"\x1f\x8b"
 # Level 6 saves 1-5 % of an upscaled scan for up to 3 times the seconds (26 MB of int16: 0.4, 1.4).
 GZIP_LEVEL = 1
-
-
-class Chunked:
-    """What is read of a stream in pieces, so that no more memory is taken than there is to read."""
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-
-    def read(self, count: int) -> bytes:
-        """So many bytes, or all that are left; nothing if ``count`` is negative."""
-        parts: list[bytes] = []
-        while count > 0 and (part := self._stream.read(min(count, _CHUNK_BYTES))):
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
-
-    def seek(self, offset: int) -> int:
-        """Go to a byte."""
-        return self._stream.seek(offset)
-
-    def tell(self) -> int:
-        """Byte that comes next."""
-        return self._stream.tell()
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from nibabel.freesurfer.mghformat import DATA_OFFSET, MGHHeader
 from nibabel.nifti1 import Nifti1Header
 
 from tdafd_cli.errors import VolumeError
+from tdafd_cli.formats.scan import Scan, stored_reader
+from tdafd_cli.formats.storage import write_stored
+from tdafd_cli.formats.streams import Stream, check_claim, compressed, reading
 from tdafd_cli.output import replacing
 from tdafd_cli.volumes.nifti_header import check_affine, check_shape, new_header, spatial_shape
-from tdafd_cli.volumes.scan import Scan, stored_reader
-from tdafd_cli.volumes.storage import write_stored
-from tdafd_cli.volumes.streams import Stream, check_claim, compressed, reading
 
 DTYPES = frozenset({"uint8", "int16", "uint16", "int32", "float32"})
 """Types that MGH files hold."""

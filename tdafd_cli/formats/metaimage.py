@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from tdafd_cli.errors import VolumeError
-from tdafd_cli.volumes.itk import MOST_HEADER_BYTES, current_fields, itk_affine
+from tdafd_cli.formats.itk import MOST_HEADER_BYTES, current_fields, itk_affine
+from tdafd_cli.formats.scan import ReadVolumes, Scan, stored_reader
+from tdafd_cli.formats.storage import intensities, intensity_dtype
+from tdafd_cli.formats.streams import Stream, check_claim, cut_short, naming, reading
 from tdafd_cli.volumes.nifti_header import check_affine, check_shape, new_header
-from tdafd_cli.volumes.scan import ReadVolumes, Scan, stored_reader
-from tdafd_cli.volumes.storage import intensities, intensity_dtype
-from tdafd_cli.volumes.streams import Stream, check_claim, cut_short, naming, reading
 
 _TYPES = {
     "MET_CHAR": "i1",
@@ -38,6 +38,7 @@ _OWN = {
     *("elementmax", "sequenceid", "id", "parentid", "compressionlevel"),
 }
 _CHUNK_BYTES = 1 << 20
+_LONGEST = 2**53  # whole numbers that a float64 tells apart
 _CONVERT = "convert it with `c3d IN -o OUT.nii.gz` or 3D Slicer"
 
 
@@ -101,7 +102,7 @@ def _fields(text: bytes) -> tuple[dict[str, str], int]:
 def _value(fields: Mapping[str, str], *names: str) -> str | None:
     """Text of the first of several fields that there is, whatever its case."""
     lower = {name.lower(): value for name, value in fields.items()}
-    return next((lower[name] for name in names if name in lower), None)
+    return next((lower[name.lower()] for name in names if name.lower() in lower), None)
 
 
 def _flag(fields: Mapping[str, str], *names: str) -> bool:
@@ -132,8 +133,8 @@ def _shape(fields: Mapping[str, str]) -> tuple[tuple[int, int, int], int]:
     text = _value(fields, "ndims") or ""
     if not text.isascii() or not text.isdecimal() or len(text) > 2:
         raise VolumeError("NDims is missing or no number; repair the header or export it again")
-    sizes = _numbers(fields, "dimsize", count=int(text))
-    if sizes is None or not np.isfinite(sizes).all() or (sizes != np.floor(sizes)).any():
+    sizes = _numbers(fields, "DimSize", count=int(text))
+    if sizes is None or not (abs(sizes) < _LONGEST).all() or (sizes != np.floor(sizes)).any():
         raise VolumeError("DimSize is missing or no size; repair the header or export it again")
     check_shape(tuple(sizes))
     i, j, k, *others = (int(size) for size in sizes)
@@ -157,9 +158,9 @@ def _dtype(fields: Mapping[str, str]) -> np.dtype:
 
 def _affine(fields: Mapping[str, str]) -> np.ndarray:
     n = int(_value(fields, "ndims") or 3)
-    spacing = _numbers(fields, "elementspacing", "elementsize", count=n)
-    origin = _numbers(fields, "offset", "position", "origin", count=n)
-    matrix = _numbers(fields, "transformmatrix", "rotation", "orientation", count=n * n)
+    spacing = _numbers(fields, "ElementSpacing", "ElementSize", count=n)
+    origin = _numbers(fields, "Offset", "Position", "Origin", count=n)
+    matrix = _numbers(fields, "TransformMatrix", "Rotation", "Orientation", count=n * n)
     spacing = np.ones(n) if spacing is None else spacing
     origin = np.zeros(n) if origin is None else origin
     axes = np.eye(n) if matrix is None else matrix.reshape(n, n).T  # one axis after the other
@@ -185,7 +186,7 @@ def _place(path: Path, fields: Mapping[str, str], length: int) -> tuple[Path, in
         is_file = False
     if not is_file:
         raise VolumeError(f"its voxels, {place.name[:80]}, are not beside it; copy them there")
-    skipped = _numbers(fields, "headersize", count=1)
+    skipped = _numbers(fields, "HeaderSize", count=1)
     offset = 0 if skipped is None else float(skipped[0])
     if not -1 <= offset <= place.stat().st_size:
         raise VolumeError("HeaderSize lies beyond the file; repair the header")
@@ -219,6 +220,8 @@ def _deflated_reader(
                     at += len(inflated.read(min(_CHUNK_BYTES, number * size - at)))
                 stored = inflated.read(size)
                 at += size
+                if number == count - 1:
+                    inflated.finish()
                 yield intensities(np.frombuffer(stored, dtype).reshape(shape, order="F"))
 
     return read
@@ -230,6 +233,13 @@ class _Inflated:
     def __init__(self, file: Stream) -> None:
         self._file = file
         self._object = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either header
+
+    def finish(self) -> None:
+        """Compare the checksum, where nothing is left; an error where the stream does not end."""
+        if not self._object.eof:
+            data = self._object.unconsumed_tail or self._file.read(_CHUNK_BYTES)
+            if not self._object.decompress(data, 1) and not self._object.eof:
+                raise EOFError
 
     def read(self, count: int) -> bytes:
         """So many bytes; an error where there are fewer."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nibabel.nifti1 import Nifti1Extension
 
 from tdafd_cli.errors import OutputError, VolumeError
-from tdafd_cli.volumes.formats import OUTPUT_DTYPES, check_target, read_volume, write_volume
+from tdafd_cli.formats.files import OUTPUT_DTYPES, check_target, read_volume, write_volume
 from tdafd_cli.volumes.grid import regridded, upscaled_affine
 from tdafd_cli.volumes.volume import Volume
 

@@ -11,9 +11,9 @@ from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from tdafd_cli.errors import VolumeError
-from tdafd_cli.volumes.formats import write_stream
+from tdafd_cli.formats.files import write_stream
+from tdafd_cli.formats.storage import check_intensities, intensities, intensity_dtype
 from tdafd_cli.volumes.nifti_header import check_header, check_one_volume, spatial_shape
-from tdafd_cli.volumes.storage import check_intensities, intensities, intensity_dtype
 from tdafd_cli.volumes.volume import Volume
 
 _STORABLE = {np.dtype(bool): np.uint8, np.dtype(np.float16): np.float32}

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tdafd_cli.errors import VolumeError
+from tdafd_cli.formats.files import SUFFIXES
+from tdafd_cli.formats.streams import naming
 from tdafd_cli.output import check_writable, replacing
-from tdafd_cli.volumes.formats import SUFFIXES
-from tdafd_cli.volumes.streams import naming
 
 TABLES = (".bval", ".bvec")
 """Of diffusion scans: one column for each volume."""

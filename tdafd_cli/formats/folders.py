@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tdafd_cli.errors import DataError
-from tdafd_cli.volumes.formats import SUFFIXES
+from tdafd_cli.formats.files import SUFFIXES
 
 _WITH_ANOTHER = ".img"  # whose header stands for both
 

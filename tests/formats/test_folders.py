@@ -1,8 +1,8 @@
 import pytest
 
 from tdafd_cli.errors import DataError
-from tdafd_cli.volumes.files import example_path, volume_paths
-from tdafd_cli.volumes.formats import read_volume
+from tdafd_cli.formats.files import read_volume
+from tdafd_cli.formats.folders import example_path, volume_paths
 
 
 def test_a_folder_without_volumes_is_told(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK
 
 from tdafd_cli.errors import VolumeError
-from tdafd_cli.volumes.formats import open_scan, read_volume
+from tdafd_cli.formats.files import open_scan, read_volume
 
 LPS = np.diag([-1.0, -1, 1, 1])
 
@@ -132,7 +132,7 @@ def test_several_orientations_are_told(tmp_path, right_handed):
     turned = right_handed[:, [1, 2, 0, 3]]
     tags = {"0020|000e": "1.2.3.1", "0020|0011": "1"}
     write_slices(tmp_path, STORED, turned, number=2, first=50, tags=tags)
-    with pytest.raises(VolumeError, match="several orientations|several pixel sizes"):
+    with pytest.raises(VolumeError, match=r"several orientations|several pixel sizes"):
         read_volume(tmp_path)
 
 
@@ -146,7 +146,8 @@ def test_a_damaged_file_is_named(tmp_path, right_handed, capfd):
     write_slices(tmp_path, STORED, right_handed)
     path = sorted(tmp_path.iterdir())[1]
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(VolumeError, match=f"{re.escape(path.name)} is damaged") as caught:
+    message = re.escape(f"{path.name} is damaged")
+    with pytest.raises(VolumeError, match=message) as caught:
         read_volume(tmp_path)
     assert len(str(caught.value).splitlines()) == 1
     assert capfd.readouterr() == ("", "")

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tdafd_cli.errors import VolumeError
-from tdafd_cli.volumes.selection import Selection
+from tdafd_cli.formats.selection import Selection
 
 ENDS = st.none() | st.integers(-12, 12)
 

@@ -9,13 +9,12 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 
 from tdafd_cli.errors import OutputError, VolumeError
-from tdafd_cli.output import check_writable
-from tdafd_cli.volumes.dicom import open_dicom
-from tdafd_cli.volumes.itk import open_nrrd, voxels_name, write_metaimage, write_nrrd
-from tdafd_cli.volumes.metaimage import open_metaimage
-from tdafd_cli.volumes.mgh import DTYPES as MGH_DTYPES
-from tdafd_cli.volumes.mgh import open_mgh, write_mgh
-from tdafd_cli.volumes.nifti import (
+from tdafd_cli.formats.dicom import open_dicom
+from tdafd_cli.formats.itk import open_nrrd, voxels_name, write_metaimage, write_nrrd
+from tdafd_cli.formats.metaimage import open_metaimage
+from tdafd_cli.formats.mgh import DTYPES as MGH_DTYPES
+from tdafd_cli.formats.mgh import open_mgh, write_mgh
+from tdafd_cli.formats.nifti import (
     open_analyze,
     open_nifti,
     open_pair,
@@ -25,11 +24,12 @@ from tdafd_cli.volumes.nifti import (
     write_nifti_stream,
     write_pair,
 )
+from tdafd_cli.formats.scan import Scan
+from tdafd_cli.formats.signatures import START_BYTES, format_name
+from tdafd_cli.formats.storage import storage_scaling
+from tdafd_cli.formats.streams import reading
+from tdafd_cli.output import check_writable
 from tdafd_cli.volumes.nifti_header import slope_intercept, spatial_shape
-from tdafd_cli.volumes.scan import Scan
-from tdafd_cli.volumes.signatures import START_BYTES, format_name
-from tdafd_cli.volumes.storage import storage_scaling
-from tdafd_cli.volumes.streams import reading
 from tdafd_cli.volumes.volume import Volume
 
 OUTPUT_DTYPES = ("input", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")

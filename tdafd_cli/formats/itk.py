@@ -11,11 +11,11 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 
 from tdafd_cli.errors import OutputError, VolumeError
+from tdafd_cli.formats.scan import Scan
+from tdafd_cli.formats.storage import intensities, intensity_dtype, to_stored
+from tdafd_cli.formats.streams import check_claim, check_memory, naming, reading
 from tdafd_cli.output import replacing_all
 from tdafd_cli.volumes.nifti_header import check_affine, check_shape, new_header
-from tdafd_cli.volumes.scan import Scan
-from tdafd_cli.volumes.storage import intensities, intensity_dtype, to_stored
-from tdafd_cli.volumes.streams import check_claim, check_memory, naming, reading
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MOST_HEADER_BYTES = 1 << 20

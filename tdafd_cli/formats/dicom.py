@@ -9,11 +9,11 @@ from types import ModuleType
 import numpy as np
 
 from tdafd_cli.errors import VolumeError, size_text
-from tdafd_cli.volumes.itk import image_reader, itk_affine, itk_errors, pixel_dtype
+from tdafd_cli.formats.itk import image_reader, itk_affine, itk_errors, pixel_dtype
+from tdafd_cli.formats.scan import Scan
+from tdafd_cli.formats.storage import intensities
+from tdafd_cli.formats.streams import check_memory, naming
 from tdafd_cli.volumes.nifti_header import check_affine, new_header
-from tdafd_cli.volumes.scan import Scan
-from tdafd_cli.volumes.storage import intensities
-from tdafd_cli.volumes.streams import check_memory, naming
 
 MOST_LISTED = 12
 """Series that an error names."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nibabel import imageglobals
@@ -13,6 +14,9 @@ from nibabel.spm2analyze import Spm2AnalyzeImage
 from nibabel.wrapstruct import WrapStructError
 
 from tdafd_cli.errors import VolumeError
+from tdafd_cli.formats.scan import ReadVolumes, Scan, stored_reader
+from tdafd_cli.formats.storage import Sink, intensity_dtype, write_stored
+from tdafd_cli.formats.streams import Stream, check_claim, compressed, naming, reading
 from tdafd_cli.output import replacing
 from tdafd_cli.volumes.nifti_header import (
     as_pair,
@@ -24,9 +28,6 @@ from tdafd_cli.volumes.nifti_header import (
     slope_intercept,
     spatial_shape,
 )
-from tdafd_cli.volumes.scan import ReadVolumes, Scan, stored_reader
-from tdafd_cli.volumes.storage import Sink, intensity_dtype, write_stored
-from tdafd_cli.volumes.streams import Stream, check_claim, compressed, naming, reading
 
 
 def open_nifti(path: Path, *, part: str | None = None) -> Scan:
@@ -76,21 +77,23 @@ def open_analyze(path: Path, *, part: str | None = None) -> Scan:
     """
     header_path, voxels_path = pair_of(path)
     with naming(header_path):
-        spm, affine, is_placed = _analyze_header(header_path, voxels_path)
+        image, is_placed = _analyze_image(header_path, voxels_path)
+        spm, affine = image.header, np.asarray(image.affine, np.float64)
         check_shape(spm.get_data_shape())
         stored_dtype = spm.get_data_dtype()
         dtype = intensity_dtype(stored_dtype, part)
         check_affine(affine, name="affine", advice="convert the scan anew")
     shape = spm.get_data_shape()
     header = new_header(shape[:3], dtype, affine, code=2 if is_placed else 0)
-    slope, intercept = slope_intercept(spm)
-    header.set_slope_inter(*((slope, intercept) if part is None else (1, 0)))
+    scaling = float(image.dataobj.slope), float(image.dataobj.inter)
+    header.set_slope_inter(*(scaling if part is None else (1, 0)))
     if not is_placed:
         header["pixdim"][1:4] = spm.get_zooms()[:3]
     header["pixdim"][4] = spm["pixdim"][4]
     with reading(voxels_path) as stream:
         _check_claim(stream, spm, _volume_count(spm))
-    return Scan(header, _volume_count(spm), _reader(voxels_path, spm, part), path)
+    read = _reader(voxels_path, spm, part, scaling)
+    return Scan(header, _volume_count(spm), read, path, "analyze")
 
 
 def pair_of(path: Path) -> tuple[Path, Path]:
@@ -195,14 +198,18 @@ def _check_claim(stream: Stream, header: Nifti1Header, count: int) -> None:
     check_claim(shape, dtype, stream, offset=header.get_data_offset(), volumes=count)
 
 
-def _reader(path: Path, header: Nifti1Header, part: str | None) -> ReadVolumes:
-    shape, dtype = spatial_shape(header), header.get_data_dtype()
+def _reader(
+    path: Path,
+    header: Nifti1Header,
+    part: str | None,
+    scaling: tuple[float, float] | None = None,
+) -> ReadVolumes:
     return stored_reader(
         path,
-        shape,
-        dtype,
+        spatial_shape(header),
+        header.get_data_dtype(),
         offset=header.get_data_offset(),
-        scaling=slope_intercept(header),
+        scaling=scaling or slope_intercept(header),
         count=_volume_count(header),
         part=part,
     )
@@ -213,8 +220,8 @@ def _write_volumes(stream: Sink, header: Nifti1Header, volumes: Iterable[np.ndar
         write_stored(stream, data, header.get_data_dtype(), *slope_intercept(header))
 
 
-def _analyze_header(header_path: Path, voxels_path: Path) -> tuple[Nifti1Header, np.ndarray, bool]:
-    """Header, affine, and whether the affine is more than a convention."""
+def _analyze_image(header_path: Path, voxels_path: Path) -> tuple[Any, bool]:
+    """Image, no voxel of which is read, and whether its affine is more than a convention."""
     mat_path = header_path.with_suffix(".mat")
     if header_path.suffix.lower() == ".gz":
         mat_path = header_path.with_suffix("").with_suffix(".mat")
@@ -229,6 +236,4 @@ def _analyze_header(header_path: Path, voxels_path: Path) -> tuple[Nifti1Header,
         raise VolumeError(
             f"unusable Analyze header ({reason}); repair it or export again"
         ) from error
-    header = image.header
-    is_placed = mat_path.is_file() or bool(np.any(header["origin"][:3]))
-    return header, np.asarray(image.affine, np.float64), is_placed
+    return image, mat_path.is_file() or bool(np.any(image.header["origin"][:3]))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tdafd_cli.errors import OutputError, VolumeError
-from tdafd_cli.volumes.formats import (
+from tdafd_cli.formats.files import (
     FORMATS,
     SUFFIXES,
     check_storage,

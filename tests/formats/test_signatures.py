@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tdafd_cli.errors import VolumeError
-from tdafd_cli.volumes.signatures import format_name
+from tdafd_cli.formats.signatures import format_name
 
 
 @pytest.mark.parametrize(

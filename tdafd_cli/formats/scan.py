@@ -9,9 +9,9 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 
 from tdafd_cli.errors import VolumeError
+from tdafd_cli.formats.storage import check_intensities, intensities
+from tdafd_cli.formats.streams import naming, read_stored, reading
 from tdafd_cli.volumes.nifti_header import check_one_volume, spatial_shape
-from tdafd_cli.volumes.storage import check_intensities, intensities
-from tdafd_cli.volumes.streams import naming, read_stored, reading
 from tdafd_cli.volumes.volume import Volume
 
 ReadVolumes = Callable[[Sequence[int]], Iterator[np.ndarray]]
