@@ -123,6 +123,7 @@ def _affine(mgh: MGHHeader) -> np.ndarray:
 
 
 def _milliseconds(header: Nifti1Header) -> float:
-    """Time between volumes."""
-    factor = {"sec": 1000.0, "msec": 1.0, "usec": 0.001}.get(header.get_xyzt_units()[1], 0.0)
+    """Time between volumes: 0 where the fourth axis is none of time."""
+    unit = header.get_xyzt_units()[1]
+    factor = {"sec": 1000.0, "unknown": 1000.0, "msec": 1.0, "usec": 0.001}.get(unit, 0.0)
     return float(header["pixdim"][4]) * factor

@@ -99,12 +99,12 @@ class Result:
         return report
 
     def save(self, path: str | Path, overwrite: bool = False) -> "Result":
-        """Write the upscaled volume into a NIfTI file, whole or not at all.
+        """Write the upscaled volume into a file, whole or not at all.
 
         Parameters
         ----------
         path : str or Path
-            Ends in ``.nii`` or ``.nii.gz``.
+            Its ending tells the format: see `tdafd_cli.formats.files.SUFFIXES`.
         overwrite : bool
             Whether an existing file may be replaced; the source never is.
 
