@@ -238,10 +238,12 @@ def _work(
             results.put((number, kind, told, time.monotonic() - started))
 
 
-def run(kinds: dict[str, list[Path]], numbers: range) -> tuple[Counter[tuple[str, str]], float]:
-    """Counts by kind and outcome, and the longest time of a case; faults are printed."""
+def run(
+    kinds: dict[str, list[Path]], numbers: range
+) -> tuple[Counter[tuple[str, str]], tuple[float, int]]:
+    """Counts by kind and outcome, and the longest time with its case; faults are printed."""
     counts: Counter[tuple[str, str]] = Counter()
-    names, slowest = sorted(kinds), 0.0
+    names, slowest = sorted(kinds), (0.0, -1)
     context = multiprocessing.get_context("fork")
     while numbers:
         at, results = context.Value("q", -1), context.SimpleQueue()
@@ -251,7 +253,7 @@ def run(kinds: dict[str, list[Path]], numbers: range) -> tuple[Counter[tuple[str
         while process.is_alive() or not results.empty():
             while not results.empty():
                 number, kind, told, seconds = results.get()
-                slowest = max(slowest, seconds)
+                slowest = max(slowest, (seconds, number))
                 counts[kind, told if told in ("volume", "refused") else "fault"] += 1
                 if told not in ("volume", "refused"):
                     print(f"case {number}, {kind}: {told}", flush=True)
@@ -286,7 +288,7 @@ def main(
     for kind in sorted(kinds):
         row = " | ".join(str(counts[kind, told]) for told in ("volume", "refused", "fault"))
         print(f"| {kind} | {row} |")
-    print(f"slowest: {slowest:.2f} s")
+    print(f"slowest: {slowest[0]:.2f} s, case {slowest[1]}")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MOST_HEADER_BYTES = 1 << 20
 _IMAGE_IO = {"nrrd": "NrrdImageIO", "metaimage": "MetaImageIO"}
 _ADVICE = "set the directions in the header, or convert the scan anew"
+_NOT_FINITE = re.compile(r"\b[+-]?(nan|inf)", re.IGNORECASE)  # over which ITK prints matrices
 # Fields that tell of another grid, of one slice, or of the program that wrote them: NIfTI's, as ITK
 # copies them, DICOM's tags, and ITK's own.
 _STALE = re.compile(
@@ -49,22 +50,25 @@ def open_nrrd(path: Path, *, part: str | None = None) -> Scan:
         text = stream.read(MOST_HEADER_BYTES)
     fields, kept, length = _nrrd_fields(text)
     with naming(path), itk_errors() as sitk:
+        if _NOT_FINITE.search(fields.get("spacedirections", "") + fields.get("spaceorigin", "")):
+            raise VolumeError(f"the space directions or the origin are no numbers; {_ADVICE}")
+        voxels = _nrrd_voxels(path, fields, length)
         image = image_reader(sitk, path, "NrrdImageIO")
         image.ReadImageInformation()
         components = image.GetNumberOfComponents()
         stored = pixel_dtype(sitk, image.GetPixelID())
-        if components > 1 or stored is None:
+        if stored is None or (components > 1 and stored.kind != "c"):
             raise VolumeError(
-                f"expected one number per voxel, got {components} ({image.GetPixelIDValue()} by "
-                "SimpleITK): a colour, or directions of a diffusion scan; split it first, or "
-                "convert it with 3D Slicer"
+                f"expected one number per voxel, got {components}: a colour, or directions of a "
+                "diffusion scan; split it first, or convert it with 3D Slicer"
             )
         check_shape(image.GetSize())
         dtype = intensity_dtype(stored, part)
         shape, count = image.GetSize()[:3], int(np.prod(image.GetSize()[3:]))
         affine = itk_affine(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
         check_affine(affine, name="space directions", advice=_ADVICE)
-        _check_nrrd_claim(path, fields, length, shape, stored, count)
+        encoding = fields.get("encoding", "raw").lower()
+        _check_nrrd_claim(voxels, encoding, shape, stored, count)
     header = new_header(shape, dtype, affine)
 
     def read(numbers: Sequence[int]) -> Iterator[np.ndarray]:
@@ -193,25 +197,37 @@ def _nrrd_fields(text: bytes) -> tuple[dict[str, str], dict[str, str], int]:
     return fields, kept, length
 
 
+def _nrrd_voxels(path: Path, fields: Mapping[str, str], length: int) -> tuple[Path, int] | None:
+    """File of the voxels and the byte they start at; None where there are several."""
+    name = fields.get("datafile")
+    if name is None:
+        return path, length
+    if name.startswith("LIST") or "%" in name:
+        return None
+    place = path.parent / name
+    try:
+        is_file = place.is_file()
+    except (OSError, ValueError):  # a name too long, or with a null character
+        is_file = False
+    if not is_file:
+        raise VolumeError(f"its voxels, {place.name[:80]}, are not beside it; copy them there")
+    return place, 0
+
+
 def _check_nrrd_claim(
-    path: Path,
-    fields: Mapping[str, str],
-    length: int,
+    voxels: tuple[Path, int] | None,
+    encoding: str,
     shape: tuple[int, ...],
     dtype: np.dtype,
     count: int,
 ) -> None:
-    encoding, voxels = fields.get("encoding", "raw").lower(), fields.get("datafile")
     check_memory((*shape[:2], shape[2] * count), dtype)  # all volumes are read at once
-    several = voxels is not None and (voxels.startswith("LIST") or "%" in voxels)
-    if several or encoding not in ("raw", "gz", "gzip"):
+    if voxels is None or encoding not in ("raw", "gz", "gzip"):
         return
-    place = path if voxels is None else path.parent / voxels
-    offset = length if voxels is None else 0
-    if not place.is_file():
-        raise VolumeError(f"its voxels, {place.name}, are not beside it; copy them there")
+    place, offset = voxels
     with place.open("rb") as stream:
-        check_claim(shape, dtype, stream, offset=offset, volumes=count, deflated=encoding != "raw")
+        deflated = encoding != "raw"
+        check_claim(shape, dtype, stream, offset=offset, volumes=count, deflated=deflated)
 
 
 def _write(

@@ -1,7 +1,8 @@
 """NIfTI files, single and in pairs, and Analyze pairs: read, and written volume by volume."""
 
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,17 @@ def _write_volumes(stream: Sink, header: Nifti1Header, volumes: Iterable[np.ndar
         write_stored(stream, data, header.get_data_dtype(), *slope_intercept(header))
 
 
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """What nibabel repairs in a header is no news, as in `read_header`."""
+    level = imageglobals.logger.level
+    imageglobals.logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        imageglobals.logger.setLevel(level)
+
+
 def _analyze_image(header_path: Path, voxels_path: Path) -> tuple[Any, bool]:
     """Image, no voxel of which is read, and whether its affine is more than a convention."""
     mat_path = header_path.with_suffix(".mat")
@@ -228,8 +240,7 @@ def _analyze_image(header_path: Path, voxels_path: Path) -> tuple[Any, bool]:
     files = {"header": FileHolder(str(header_path)), "image": FileHolder(str(voxels_path))}
     files["mat"] = FileHolder(str(mat_path))
     try:
-        # What nibabel repairs in a header is no news, as in `read_header`.
-        with imageglobals.LoggingOutputSuppressor(), np.errstate(all="ignore"):
+        with _unlogged(), np.errstate(all="ignore"):
             image = Spm2AnalyzeImage.from_file_map(files, mmap=False)
     except (HeaderDataError, WrapStructError, ValueError, OverflowError, TypeError) as error:
         reason = " ".join(str(error).split())
