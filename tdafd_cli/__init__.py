@@ -59,8 +59,8 @@ def upscale(
     Parameters
     ----------
     source : str, Path or nibabel image
-        NIfTI-1 or NIfTI-2, a file or an image in memory, which is left as it is. Both pass the
-        same checks.
+        A file of any format that the command reads, or a NIfTI image in memory, which is left as
+        it is. Both pass the same checks. Of a series the command takes all volumes.
     scale : int, optional
         New voxels per voxel along each axis: that of the weights by default, or 2.
     weights : str or Path, optional
