@@ -14,7 +14,7 @@ ROWS = (
     "weights volumes",
     "formats",
     "inference pictures",
-    "evaluation",
+    "evaluation batch",
     "training benchmark",
     "commands",
     "cli",

@@ -9,6 +9,7 @@ import typer
 
 from tdafd_cli.formats.selection import VOLUMES
 
+SHARD = re.compile(r"(\d+)/(\d+)")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -87,6 +88,28 @@ def check_device(name: str) -> str:
     if not DEVICE.fullmatch(name):
         raise typer.BadParameter(f"{name!r} is none of auto, cpu, cuda, cuda:N, mps")
     return name
+
+
+def check_devices(names: str) -> str:
+    """Refuse what names no devices, divided by commas, as a usage error."""
+    for name in names.split(","):
+        check_device(name)
+    return names
+
+
+def check_workers(workers: str) -> str:
+    """Refuse what is no number of processes as a usage error."""
+    if workers != "auto" and not (workers.isdecimal() and int(workers) > 0):
+        raise typer.BadParameter(f"{workers!r} is neither auto nor a number of processes")
+    return workers
+
+
+def check_shard(shard: str | None) -> str | None:
+    """Refuse what is no part of a whole, as in 3/20, as a usage error."""
+    match = None if shard is None else SHARD.fullmatch(shard)
+    if shard is not None and (match is None or not 1 <= int(match[1]) <= int(match[2])):
+        raise typer.BadParameter(f"{shard!r} is not like 3/20, from 1/20 to 20/20")
+    return shard
 
 
 def check_tile(tile: str) -> str:

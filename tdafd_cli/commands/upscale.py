@@ -1,16 +1,15 @@
 """The command `tdafd upscale`."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from tdafd_cli.commands.folder import Search, is_for_folder, upscale_folder
 from tdafd_cli.commands.options import (
     AsJson,
     Consistency,
     ConsistencyName,
-    Device,
     Ensemble,
     LabelsName,
     NormalisationName,
@@ -20,31 +19,36 @@ from tdafd_cli.commands.options import (
     Precision,
     Quiet,
     Threads,
+    check_devices,
     check_png,
+    check_shard,
     check_tile,
     check_volumes,
+    check_workers,
 )
+from tdafd_cli.commands.order import Order, loaded_weights, report
 from tdafd_cli.commands.terminal import progress_bar, user_errors
-from tdafd_cli.commands.weights import download_bar
-from tdafd_cli.errors import size_text
-
-MOST_WARNINGS = 3  # lines for one volume; --json has all
+from tdafd_cli.formats.selection import Selection
+from tdafd_cli.inference.settings import InferenceSettings
 
 
 def upscale(
-    source: Annotated[
-        Path,
+    sources: Annotated[
+        list[Path],
         typer.Argument(
-            metavar="INPUT",
+            metavar="INPUT...",
             exists=True,
-            help="NIfTI, Analyze, MGH, NRRD or MetaImage file, or a folder of DICOM files.",
+            allow_dash=True,
+            help="NIfTI, Analyze, MGH, NRRD or MetaImage file, or a folder of DICOM files; several "
+            "of them, folders of them, or - for names on standard input.",
         ),
     ],
     target: Annotated[
         Path,
         typer.Argument(
             metavar="OUTPUT",
-            help="File to write: .nii.gz, .nii, .hdr, .mgz, .mgh, .nrrd, .nhdr, .mha or .mhd.",
+            help="File to write: .nii.gz, .nii, .hdr, .mgz, .mgh, .nrrd, .nhdr, .mha or .mhd; a "
+            "folder for several.",
         ),
     ],
     scale: Annotated[
@@ -62,7 +66,15 @@ def upscale(
             help="Weights that come with tdafd, or a .safetensors file. (default: tdafd-xSCALE)",
         ),
     ] = None,
-    device: Device = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|cpu|cuda[:N]|mps",
+            callback=check_devices,
+            help="Where to compute; auto takes an NVIDIA GPU if there is one. Several, as in "
+            "cuda:0,cuda:1, share a folder.",
+        ),
+    ] = "auto",
     precision: Annotated[
         Precision, typer.Option(help="Of the network; auto takes the device's fastest.")
     ] = Precision.AUTO,
@@ -116,8 +128,41 @@ def upscale(
         typer.Option(help="Whether all volumes of a series share one range of intensities."),
     ] = NormalisationName.SERIES,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite/--no-overwrite", help="Replace files that exist.")
+        bool,
+        typer.Option("--overwrite/--no-overwrite", help="Replace results of tdafd that exist."),
     ] = False,
+    overwrite_scans: Annotated[
+        bool, typer.Option("--overwrite-scans", help="Replace whatever exists, but the input.")
+    ] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Search folders to the bottom.")
+    ] = False,
+    pattern: Annotated[
+        str, typer.Option(metavar="GLOB", help="Files to take of folders, as in '*_T1w.nii.gz'.")
+    ] = "*",
+    workers: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|N",
+            callback=check_workers,
+            help="Processes that share a folder; auto is one for each device.",
+        ),
+    ] = "auto",
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N", callback=check_shard, help="The K-th of N parts of a folder, from 1."
+        ),
+    ] = None,
+    bids: Annotated[
+        bool, typer.Option("--bids", help="Make derivatives of a BIDS data set's anat images.")
+    ] = False,
+    participant_label: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL", help="Of BIDS: one, or several times.")
+    ] = None,
+    suffix: Annotated[
+        list[str] | None, typer.Option(metavar="SUFFIX", help="Of BIDS, as in T1w; repeatable.")
+    ] = None,
     preview: Annotated[
         Path | None,
         typer.Option(
@@ -129,48 +174,71 @@ def upscale(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Upscale an MRI volume, or a series of volumes one after the other."""
+    """Upscale an MRI volume, a series of volumes one after the other, or folders of them."""
     if tile != "auto" and int(tile) <= overlap:
         raise typer.BadParameter(
             f"{tile} must exceed the overlap of {overlap}", param_hint="--tile"
         )
+    settings = InferenceSettings(
+        device=device.partition(",")[0],
+        precision=precision.value,
+        tile="auto" if tile == "auto" else int(tile),
+        overlap=overlap,
+        batch_size=batch_size,
+        threads=threads,
+        ensemble=ensemble.passes,
+        consistency=consistency.value,
+        fallback=fallback,
+        labels=labels.value,
+    )
+    order = Order(
+        scale=scale,
+        weights=weights,
+        settings=settings,
+        selection=Selection(series, part and part.value, volumes),
+        normalise=normalise.value,
+        dtype=dtype.value,
+        overwrite=overwrite,
+        overwrite_scans=overwrite_scans,
+        quiet=quiet,
+        as_json=as_json,
+    )
+    search = Search(
+        recursive, pattern, workers, shard, device, bids, participant_label or [], suffix or []
+    )
+    if is_for_folder(sources, target, search):
+        if preview is not None:
+            raise typer.BadParameter("is of one volume alone", param_hint="--preview")
+        upscale_folder(sources, target, order, search)
+    else:
+        _upscale_one(sources[0], target, order, preview)
+
+
+def _upscale_one(source: Path, target: Path, order: Order, preview: Path | None) -> None:
+    quiet = order.quiet
     with user_errors():
-        from tdafd_cli.formats.files import check_target
+        from tdafd_cli.batch.replacement import check_replaceable
         from tdafd_cli.output import check_writable
 
-        check_target(target, overwrite, source=source)  # before torch takes its seconds
+        replaces = check_replaceable(  # before torch takes its seconds
+            source, target, overwrite=order.overwrite, overwrite_scans=order.overwrite_scans
+        )
         if preview is not None:
-            check_writable(preview, overwrite)
+            check_writable(preview, order.overwrite)
 
-        from tdafd_cli.formats.selection import Selection
         from tdafd_cli.inference.files import upscale_file
-        from tdafd_cli.inference.settings import InferenceSettings
-        from tdafd_cli.weights.store import default_name, load_weights
 
-        name = weights or default_name(scale)
-        with download_bar(name, shown=not quiet) as progress:
-            trained = load_weights(name, scale=scale, progress=progress)
+        trained = loaded_weights(order)
         with progress_bar("Upscaling", unit="tiles", shown=not quiet) as progress:
             result = upscale_file(
                 source,
                 target,
                 weights=trained,
-                settings=InferenceSettings(
-                    device=device,
-                    precision=precision.value,
-                    tile="auto" if tile == "auto" else int(tile),
-                    overlap=overlap,
-                    batch_size=batch_size,
-                    threads=threads,
-                    ensemble=ensemble.passes,
-                    consistency=consistency.value,
-                    fallback=fallback,
-                    labels=labels.value,
-                ),
-                selection=Selection(series, part and part.value, volumes),
-                normalise=normalise.value,
-                dtype=dtype.value,
-                overwrite=overwrite,
+                settings=order.settings,
+                selection=order.selection,
+                normalise=order.normalise,
+                dtype=order.dtype,
+                overwrite=replaces or order.overwrite,
                 progress=progress,
             )
         details = result.details
@@ -180,37 +248,7 @@ def upscale(
             from tdafd_cli.pictures.preview import write_preview
 
             name = details.weights
+            overwrite = order.overwrite
             write_preview(preview, result.low, result.high, name=name, overwrite=overwrite)
             details = replace(details, preview=str(preview))
-    _report(details.to_dict(), quiet=quiet, as_json=as_json)
-
-
-def _report(summary: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
-    if not quiet:
-        for note in summary["notes"]:
-            typer.echo(f"note: {note}", err=True)
-        for warning in summary["warnings"][:MOST_WARNINGS]:
-            typer.echo(f"warning: {warning['sentence']}", err=True)
-    if as_json:
-        typer.echo(json.dumps(summary))
-    elif not quiet:
-        how = _method(summary)
-        typer.echo(
-            f"{summary['target']}: {size_text(summary['output_shape'])} voxels of "
-            f"{size_text(summary['output_voxel_size'])} mm by {how[0]} in "
-            f"{summary['seconds']['total']:.1f} s ({', '.join(how[1:])})"
-        )
-
-
-def _method(summary: dict[str, Any]) -> list[str]:
-    """What made the voxels, then how."""
-    passes, consistency = summary["ensemble"], summary["consistency"]
-    if passes == 0:
-        return ["interpolation alone", summary["device"]]
-    return [
-        summary["weights"],
-        summary["device"],
-        summary["precision"],
-        f"{passes} pass{'es' if passes > 1 else ''}",
-        *([] if consistency == "none" else [f"consistent with {consistency}"]),
-    ]
+    report(details.to_dict(), quiet=quiet, as_json=order.as_json)

@@ -96,13 +96,14 @@ def open_dicom(path: Path, *, series: str | None = None, part: str | None = None
 
 
 def _dicom_files(folder: Path) -> list[Path]:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and _is_dicom(path)]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and is_dicom(path)]
     if not files:
         raise VolumeError("a folder without DICOM files; name one volume in it")
     return files
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
+    """Whether a file starts as DICOM files do."""
     with path.open("rb") as file:
         return file.read(_PREAMBLE_BYTES).endswith(b"DICM")
 

@@ -11,6 +11,7 @@ from nibabel.nifti1 import Nifti1Header
 from tdafd_cli.errors import OutputError, VolumeError
 from tdafd_cli.formats.dicom import open_dicom
 from tdafd_cli.formats.itk import open_nrrd, voxels_name, write_metaimage, write_nrrd
+from tdafd_cli.formats.marks import MARK, marked_header
 from tdafd_cli.formats.metaimage import open_metaimage
 from tdafd_cli.formats.mgh import DTYPES as MGH_DTYPES
 from tdafd_cli.formats.mgh import open_mgh, write_mgh
@@ -162,8 +163,8 @@ def check_target(path: str | Path, overwrite: bool = False, *, source: Path | No
     """
     path = Path(path)
     format_to_write(path)
-    sources = [None] if source is None else _files_read(source)
-    for target in _files_written(path):
+    sources = [None] if source is None else files_read(source)
+    for target in files_written(path):
         for file in sources:
             check_writable(target, overwrite, source=file)
 
@@ -210,7 +211,12 @@ def check_storage(
 
 
 def write_volume(
-    path: str | Path, volume: Volume, *, dtype: str = "input", overwrite: bool = False
+    path: str | Path,
+    volume: Volume,
+    *,
+    dtype: str = "input",
+    overwrite: bool = False,
+    mark: str | None = None,
 ) -> None:
     """Write a file, whole or not at all, in the format that its name asks for.
 
@@ -224,6 +230,8 @@ def write_volume(
         One of `OUTPUT_DTYPES`; "input" is the type of the file that was read.
     overwrite : bool
         Whether existing files may be replaced; those of ``volume.path`` never are.
+    mark : str, optional
+        Written into the header, where `marks.is_result` finds it.
 
     Notes
     -----
@@ -247,22 +255,32 @@ def write_volume(
     check_target(path, overwrite, source=volume.path)
     limits = float(volume.data.min()), float(volume.data.max())
     header = stored_header(path, volume.header, dtype, limits)
-    write_volumes(path, header, [volume.data], like=volume)
+    write_volumes(path, header, [volume.data], like=volume, mark=mark)
 
 
 def write_volumes(
-    path: Path, header: Nifti1Header, volumes: Iterable[np.ndarray], *, like: Volume | Scan
+    path: Path,
+    header: Nifti1Header,
+    volumes: Iterable[np.ndarray],
+    *,
+    like: Volume | Scan,
+    mark: str | None = None,
 ) -> None:
     """Write volumes (I, J, K) as a header from `stored_header` describes them, one at a time.
 
-    ``like`` gives the affine, and the fields that only its own format has.
+    ``like`` gives the affine, and the fields that only its own format has; ``mark`` is as for
+    `write_volume`.
     """
     kind = format_to_write(path)
     assert kind.write is not None
     unit = header.get_xyzt_units()[0]
     factor = 1.0 if kind.scales else _MILLIMETRES.get(unit, 1.0)
     affine = np.diag([factor] * 3 + [1.0]) @ like.affine
-    kept = like.kept if FORMATS.get(like.format) is kind else {}
+    kept = dict(like.kept) if FORMATS.get(like.format) is kind else {}
+    kept.pop(MARK, None)
+    if mark is not None:
+        kept[MARK] = mark
+        header = marked_header(header, mark)
     kind.write(path, header, affine, kept, volumes)
 
 
@@ -357,14 +375,15 @@ def _unscaled_dtype(path: Path, kind: Format, header: Nifti1Header, dtype: str) 
     return wanted
 
 
-def _files_written(path: Path) -> list[Path]:
+def files_written(path: Path) -> list[Path]:
+    """Files that a target consists of, that of its header first."""
     if path.name.lower().endswith((".hdr", ".img")):
         return list(pair_names(path))
     beside = voxels_name(path)
     return [path] if beside is None else [path, beside]
 
 
-def _files_read(path: Path) -> list[Path]:
+def files_read(path: Path) -> list[Path]:
     """Files that a source consists of, as far as that can be told."""
     name = path.name.lower()
     try:

@@ -1,5 +1,6 @@
 """FreeSurfer's MGH and MGZ files: read, and written volume by volume."""
 
+import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from nibabel.freesurfer.mghformat import DATA_OFFSET, MGHHeader
 from nibabel.nifti1 import Nifti1Header
 
 from tdafd_cli.errors import VolumeError
+from tdafd_cli.formats.marks import MARK
 from tdafd_cli.formats.scan import Scan, stored_reader
 from tdafd_cli.formats.storage import write_stored
 from tdafd_cli.formats.streams import Stream, check_claim, compressed, reading
@@ -20,6 +22,8 @@ DTYPES = frozenset({"uint8", "int16", "uint16", "int32", "float32"})
 _FOOTER = ("tr", "flip_angle", "te", "ti")
 """Fields after the voxels: times in ms, and radians."""
 _FOOTER_BYTES = MGHHeader._ftrdtype.itemsize
+_TAG_CMDLINE = 3
+"""Of what follows the footer, the command that made the file: FreeSurfer's ``tags.h``."""
 
 
 def open_mgh(path: Path, *, part: str | None = None) -> Scan:
@@ -91,6 +95,9 @@ def write_mgh(
         for data in volumes:
             write_stored(stream, data, mgh.get_data_dtype())
         stream.write(block[-_FOOTER_BYTES:])
+        if MARK in kept:
+            text = f"{MARK} {kept[MARK]}".encode() + b"\0"
+            stream.write(struct.pack(">iq", _TAG_CMDLINE, len(text)) + text)
 
 
 def _read_header(stream: Stream) -> MGHHeader:

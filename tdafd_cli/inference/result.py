@@ -119,7 +119,7 @@ class Result:
             If it cannot be written; a file that was there before is unchanged.
         """
         started = time.perf_counter()
-        write_volume(path, self.high, dtype=self.dtype, overwrite=overwrite)
+        write_volume(path, self.high, dtype=self.dtype, overwrite=overwrite, mark=__version__)
         spent = self.details.seconds
         details = replace(
             self.details,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tdafd_cli import __version__
 from tdafd_cli.formats.files import check_target, stored_header, write_volumes
 from tdafd_cli.formats.scan import Scan
 from tdafd_cli.formats.sidecars import check_sidecars, copy_sidecars, find_sidecars
@@ -101,7 +102,8 @@ def upscale_series(
     log = _Log(read=time.perf_counter() - started)
     limits = survey.limits if normalise == "series" else None
     highs = _highs(scan, numbers, weights, settings, limits, progress, log)
-    write_volumes(target, header, highs, like=replace(scan, header=header, placed=affine))
+    like = replace(scan, header=header, placed=affine)
+    write_volumes(target, header, highs, like=like, mark=__version__)
     copy_sidecars(sidecars, numbers, scan.count)
     assert log.first is not None
     low, high = log.first

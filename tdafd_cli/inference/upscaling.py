@@ -31,7 +31,7 @@ from tdafd_cli.weights.store import MOST_KEPT
 
 
 def upscale_source(
-    source: str | Path | SpatialImage | tuple[Scan, int],
+    source: str | Path | SpatialImage | Volume | tuple[Scan, int],
     *,
     weights: Weights,
     settings: InferenceSettings | None = None,
@@ -42,8 +42,8 @@ def upscale_source(
 
     Parameters
     ----------
-    source : str, Path, nibabel image, or Scan and number
-        As `read_volume` and `volume_of` take it, or which volume of a scan.
+    source : str, Path, nibabel image, Volume, or Scan and number
+        As `read_volume` and `volume_of` take it, what was read already, or which volume of a scan.
     weights : Weights
         Their scale is the scale.
     settings : InferenceSettings, optional
@@ -59,7 +59,7 @@ def upscale_source(
     """
     settings = settings or InferenceSettings()
     check_dtype(dtype)
-    if not isinstance(source, str | Path | SpatialImage | tuple):
+    if not isinstance(source, str | Path | SpatialImage | Volume | tuple):
         raise TypeError(f"expected a path or a nibabel image, got {type(source).__name__}")
     choose_precision(settings.precision, choose_device(settings.device))  # or fail before reading
     started = time.perf_counter()
@@ -112,7 +112,9 @@ def network_on(weights: Weights, device: torch.device) -> TDAFD:
     return weights.network().to(device)
 
 
-def _read(source: str | Path | SpatialImage | tuple[Scan, int]) -> Volume:
+def _read(source: str | Path | SpatialImage | Volume | tuple[Scan, int]) -> Volume:
+    if isinstance(source, Volume):
+        return source
     if isinstance(source, tuple):
         scan, number = source
         (volume,) = scan.volumes([number])
