@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from tdafd_cli.commands.options import DASH
 from tdafd_cli.commands.order import Order, loaded_weights, report
 from tdafd_cli.commands.terminal import user_errors
 
 if TYPE_CHECKING:
     from tdafd_cli.batch.jobs import Job
     from tdafd_cli.batch.outcome import Outcome
-
-DASH = Path("-")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import typer
 
 from tdafd_cli.formats.selection import VOLUMES
 
+DASH = Path("-")
 SHARD = re.compile(r"(\d+)/(\d+)")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
@@ -88,6 +89,14 @@ def check_device(name: str) -> str:
     if not DEVICE.fullmatch(name):
         raise typer.BadParameter(f"{name!r} is none of auto, cpu, cuda, cuda:N, mps")
     return name
+
+
+def check_sources(sources: list[Path]) -> list[Path]:
+    """Refuse what is not there as a usage error; ``-`` stands for standard input."""
+    for source in sources:
+        if source != DASH and not source.exists():
+            raise typer.BadParameter(f"path '{source}' does not exist")
+    return sources
 
 
 def check_devices(names: str) -> str:

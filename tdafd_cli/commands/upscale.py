@@ -22,6 +22,7 @@ from tdafd_cli.commands.options import (
     check_devices,
     check_png,
     check_shard,
+    check_sources,
     check_tile,
     check_volumes,
     check_workers,
@@ -36,9 +37,8 @@ def upscale(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="INPUT...",
-            exists=True,
-            allow_dash=True,
+            metavar="INPUT",
+            callback=check_sources,
             help="NIfTI, Analyze, MGH, NRRD or MetaImage file, or a folder of DICOM files; several "
             "of them, folders of them, or - for names on standard input.",
         ),

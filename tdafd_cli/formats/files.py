@@ -10,7 +10,7 @@ from nibabel.nifti1 import Nifti1Header
 
 from tdafd_cli.errors import OutputError, VolumeError
 from tdafd_cli.formats.dicom import open_dicom
-from tdafd_cli.formats.itk import open_nrrd, voxels_name, write_metaimage, write_nrrd
+from tdafd_cli.formats.itk import named_in, open_nrrd, voxels_name, write_metaimage, write_nrrd
 from tdafd_cli.formats.marks import MARK, marked_header
 from tdafd_cli.formats.metaimage import open_metaimage
 from tdafd_cli.formats.mgh import DTYPES as MGH_DTYPES
@@ -392,16 +392,5 @@ def files_read(path: Path) -> list[Path]:
     except VolumeError:
         return [path]
     if name.endswith((".mhd", ".nhdr")):
-        return [path, *_named_in(path)]
+        return [path, *named_in(path)]
     return [path]
-
-
-def _named_in(path: Path) -> list[Path]:
-    """Files beside a text header that it names as those of its voxels."""
-    try:
-        with path.open("rb") as file:
-            lines = file.read(1 << 16).decode("utf-8", "replace").splitlines()
-        named = {line.replace("=", ":").partition(":")[2].strip() for line in lines}
-        return [other for other in path.parent.iterdir() if other.name in named]
-    except OSError:
-        return []

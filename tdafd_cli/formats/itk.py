@@ -109,6 +109,17 @@ def voxels_name(path: Path) -> Path | None:
     return path.with_name(path.stem + suffix) if suffix else None
 
 
+def named_in(path: Path) -> list[Path]:
+    """Files beside a text header that it names as those of its voxels."""
+    try:
+        with path.open("rb") as file:
+            lines = file.read(1 << 16).decode("utf-8", "replace").splitlines()
+        named = {line.replace("=", ":").partition(":")[2].strip() for line in lines}
+        return [other for other in path.parent.iterdir() if other.name in named]
+    except OSError:
+        return []
+
+
 def itk_affine(
     spacing: Sequence[float], origin: Sequence[float], direction: Sequence[float]
 ) -> np.ndarray:
