@@ -99,8 +99,28 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def remove_partials(target: Path) -> None:
+    """Remove what processes that were killed while they wrote a target have left of it.
+
+    Whoever asks must know that no living process writes it.
+    """
+    final = target.resolve()
+    for path in final.parent.glob(f"{_partial_stem(final)}*.part"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+
+
 def _partial(final: Path) -> Path:
-    return final.with_name(f".tdafd-{secrets.token_hex(8)}.part")
+    return final.with_name(f"{_partial_stem(final)}{secrets.token_hex(8)}.part")
+
+
+def _partial_stem(final: Path) -> str:
+    """How the names of partial files of a target begin: they tell whose they are, in any length."""
+    digest = hashlib.sha256(os.fsencode(final.name)).hexdigest()
+    return f".tdafd-{digest[:8]}-"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ asked, and no lock is held, so that machines may share a folder.
 
 import json
 import os
+import secrets
 import socket
 import threading
 from collections.abc import Iterator
@@ -104,15 +105,27 @@ def claiming(ledger: Ledger) -> Iterator[Claims]:
 
 def _made(path: Path) -> bool:
     """Make a claim's file, unless it is there."""
+    if _path_exists(path):
+        return False
     born = psutil.Process().create_time()
     text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "born": born})
+    whole = path.with_name(f"{secrets.token_hex(8)}.claiming")
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        whole.write_text(text, encoding="utf-8")
+        try:
+            os.link(whole, path)  # so that no claim is ever seen half written
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
     except FileExistsError:
         return False
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            whole.unlink()
     return True
 
 

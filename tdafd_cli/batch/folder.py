@@ -28,6 +28,7 @@ from tdafd_cli.errors import TdafdError
 from tdafd_cli.inference.files import Opened, open_source, upscale_opened
 from tdafd_cli.inference.result import Result
 from tdafd_cli.inference.tiling import Progress
+from tdafd_cli.output import remove_partials
 from tdafd_cli.weights.file import Weights
 
 POLL_SECONDS = 1.0
@@ -150,6 +151,9 @@ def _read_next(batch: _Batch, reader: ThreadPoolExecutor) -> _Reading | None:
         if _has_ended(batch, job):  # between the look and the claim
             batch.claims.give_back(job, claim)
             continue
+        if claim.number > 0:
+            for file in target_files(job):
+                remove_partials(file)
         batch.held[job] = claim
         return _Reading(job, reader.submit(_read, batch, job))
     return None

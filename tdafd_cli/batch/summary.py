@@ -2,13 +2,15 @@
 
 import csv
 import io
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tdafd_cli.batch.jobs import Job
-from tdafd_cli.batch.ledger import DONE, Ledger
+from tdafd_cli.batch.ledger import DONE, FOLDER, Ledger
 from tdafd_cli.batch.outcome import COLUMNS, FAILED, PENDING, Outcome
+from tdafd_cli.errors import OutputError
 from tdafd_cli.output import replacing
 
 NAME = "summary.csv"
@@ -41,11 +43,22 @@ def write_summary(
         table = csv.DictWriter(text, COLUMNS)
         table.writeheader()
         table.writerows(rows)
-        with replacing(ledger.folder / NAME) as file:
-            file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+        _place(ledger, text.getvalue().encode("utf-8", "surrogateescape"))
         before, rows = rows, _rows(ledger, jobs, key, outcomes)
         if rows == before:  # whoever ended meanwhile may have written what was known before
             return
+
+
+def _place(ledger: Ledger, content: bytes) -> None:
+    """Written in the ledger's folder first, where nothing that is left of it is in the way."""
+    path = ledger.folder / NAME
+    hidden = ledger.folder / FOLDER / f"{secrets.token_hex(8)}.csv"
+    with replacing(hidden) as file:
+        file.write(content)
+    try:
+        hidden.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}; move it away") from error
 
 
 def _rows(
