@@ -148,7 +148,10 @@ def _is_alive(path: Path, ledger: Ledger) -> bool:
     if host != socket.gethostname():
         return _beats(path, ledger)
     try:
-        return bool(abs(psutil.Process(pid).create_time() - born) < CLOCK_SECONDS)
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:  # dead, and its parent has not asked yet
+            return False
+        return bool(abs(process.create_time() - born) < CLOCK_SECONDS)
     except psutil.Error:
         return False
 

@@ -71,7 +71,7 @@ def test_the_derivatives_keep_the_rules(run, dataset, out):
     assert (made_by["Name"], made_by["Version"]) == ("tdafd", tdafd_cli.__version__)
     assert about["SourceDatasets"] == [{"URL": dataset.resolve().as_uri()}]
     assert (out / ".bidsignore").read_text().split() == ["summary.csv"]
-    for path in out.rglob("sub-*.*"):
+    for path in out.glob("sub-*/**/sub-*.*"):
         assert NAME.fullmatch(path.name)
         entities = [word.partition("-")[0] for word in path.name.split("_")[:-1]]
         assert entities == sorted(entities, key=ORDER.index)

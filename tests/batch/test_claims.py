@@ -1,6 +1,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -79,3 +81,14 @@ def test_a_claim_that_is_being_written_counts(ledger, job):
     leave_claim(ledger, job).write_text("")
     with claiming(ledger) as claims:
         assert claims.take(job) is None
+
+
+def test_the_claim_of_a_zombie_is_taken_over(ledger, job):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        born = psutil.Process(process.pid).create_time()
+        leave_claim(ledger, job, pid=process.pid, born=born)
+        with claiming(ledger) as claims:
+            assert claims.take(job) is None
+            process.kill()
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            assert claims.take(job) is not None

@@ -49,9 +49,10 @@ def start(*arguments: object) -> subprocess.Popen:
     )
 
 
-def wait_for(folder: Path, pattern: str) -> None:
+def wait_for(folder: Path, pattern: str, process: subprocess.Popen) -> None:
+    """Wait for a file, or for the end of the process that is to make it."""
     deadline = time.monotonic() + 120
-    while not list(folder.rglob(pattern)):
+    while not list(folder.rglob(pattern)) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -64,7 +65,7 @@ def test_killed_at_any_moment_a_rerun_gives_the_same_bytes(run, many, tmp_path, 
     for _ in range(3):
         known = len(list(upscaled.rglob("*.claim")))
         with start(many, upscaled, "--weights", tiny_weights) as process:
-            wait_for(upscaled, f"*.{min(known, 1)}.claim")
+            wait_for(upscaled, f"*.{min(known, 1)}.claim", process)
             time.sleep(chance.uniform(0, 0.3))
             process.kill()
     result = run(many, upscaled)
@@ -79,12 +80,15 @@ def test_the_others_take_over_what_a_killed_worker_had(run, many, tmp_path, tiny
     run(many, tmp_path / "unbroken")
     upscaled = tmp_path / "upscaled"
     with start(many, upscaled, "--weights", tiny_weights, "--workers", 2, "--json") as process:
-        wait_for(upscaled, "*.claim")
+        wait_for(upscaled, "*.claim", process)
         claim = next(iter(upscaled.rglob("*.claim")))
         worker = psutil.Process(json.loads(claim.read_text())["pid"])
         assert worker.ppid() == process.pid
         worker.kill()
-        told, errors = process.communicate(timeout=120)
+        try:
+            told, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 0, errors
     statuses = [json.loads(line)["status"] for line in told.splitlines()]
     assert len(statuses) == 6
