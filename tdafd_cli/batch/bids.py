@@ -11,6 +11,7 @@ from typing import Any
 
 from tdafd_cli import __version__
 from tdafd_cli.batch.jobs import Job, check_targets
+from tdafd_cli.batch.ledger import FOLDER as LEDGER
 from tdafd_cli.batch.ledger import make_folder
 from tdafd_cli.batch.summary import NAME as SUMMARY
 from tdafd_cli.errors import DataError, OutputError
@@ -127,7 +128,7 @@ def write_description(dataset: Path, folder: Path) -> None:
     ignored = folder / ".bidsignore"
     if not ignored.exists():
         with replacing(ignored) as file:
-            file.write(f"{SUMMARY}\n".encode())
+            file.write(f"{SUMMARY}\n{LEDGER}/\n".encode())
 
 
 def _subjects(dataset: Path, labels: Collection[str]) -> list[Path]:

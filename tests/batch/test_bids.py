@@ -70,7 +70,7 @@ def test_the_derivatives_keep_the_rules(run, dataset, out):
     (made_by,) = about["GeneratedBy"]
     assert (made_by["Name"], made_by["Version"]) == ("tdafd", tdafd_cli.__version__)
     assert about["SourceDatasets"] == [{"URL": dataset.resolve().as_uri()}]
-    assert (out / ".bidsignore").read_text().split() == ["summary.csv"]
+    assert (out / ".bidsignore").read_text().split() == ["summary.csv", ".tdafd/"]
     for path in out.glob("sub-*/**/sub-*.*"):
         assert NAME.fullmatch(path.name)
         entities = [word.partition("-")[0] for word in path.name.split("_")[:-1]]
