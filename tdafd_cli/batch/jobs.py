@@ -159,10 +159,3 @@ def _nothing_in(source: Path, recursive: bool, pattern: str) -> str:
     matching = f" whose name matches {pattern}" if pattern != "*" else ""
     deeper = "" if recursive else "; --recursive looks into its folders"
     return f"{source}: holds no volume{matching}{deeper}"
-
-
-def shard_of(jobs: Sequence[Job], number: int, count: int) -> list[Job]:
-    """Every ``count``-th job, from ``number``, which starts from 1."""
-    if not 1 <= number <= count:
-        raise ValueError(f"shard must be between 1 and {count}, got {number}")
-    return list(jobs[number - 1 :: count])
