@@ -1,12 +1,13 @@
 """Budget: the memory that a volume, its tiles and its result need, and what there is."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from tdafd_cli.errors import MemoryLimitError, size_text
+from tdafd_cli.inference.backends import Backend
 from tdafd_cli.inference.ensemble import passes
 from tdafd_cli.inference.execution import Execution
 from tdafd_cli.inference.settings import InferenceSettings
@@ -33,6 +34,7 @@ class Job:
     settings: InferenceSettings
     device: torch.device
     dtype: torch.dtype
+    backend: Backend = field(default_factory=Backend)
     falloff: Tensor | None = None  # of the volume; until it is known, no tile can be predicted
 
     @property
@@ -100,6 +102,7 @@ def planned_execution(job: Job, edge: int, notes: tuple[str, ...]) -> Execution:
         overlap=overlap,
         batch_size=batch_size,
         ensemble=job.passes,
+        backend=job.backend.name,
         notes=notes,
     )
 

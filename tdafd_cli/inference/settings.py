@@ -15,6 +15,7 @@ what a tile's border spoils. On a 2 mm head, results up to 16 voxels from a bord
 to 23 % of the range, those up to 32 by less than 0.2 %, and those beyond by nothing (measured with
 version 1 of tdafd-x2)."""
 
+BACKENDS = ("auto", "torch", "openvino")
 LABELS = ("auto", "yes", "no")
 
 
@@ -47,6 +48,8 @@ class InferenceSettings:
         the network was trained on.
     labels : {"auto", "yes", "no"}
         Whether the volume is a label map, whose voxels are repeated so that no new value occurs.
+    backend : {"auto", "torch", "openvino"}
+        What computes the trunk; "auto" takes OpenVINO on CPUs where it is installed and faster.
     """
 
     device: str = "auto"
@@ -59,10 +62,13 @@ class InferenceSettings:
     consistency: str = "auto"
     fallback: bool = True
     labels: str = "auto"
+    backend: str = "auto"
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", *PRECISIONS):
             raise ValueError(f"precision must be auto or one of {', '.join(PRECISIONS)}")
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend must be one of {', '.join(BACKENDS)}")
         if self.tile != "auto" and (isinstance(self.tile, str) or self.tile <= self.overlap):
             raise ValueError(f"tile must be auto or above the overlap, got {self.tile!r}")
         if self.overlap < 0 or self.batch_size < 1:
@@ -75,3 +81,8 @@ class InferenceSettings:
             raise ValueError(f"consistency must be one of {', '.join(CONSISTENCIES)}")
         if self.labels not in LABELS:
             raise ValueError(f"labels must be one of {', '.join(LABELS)}")
+
+    @property
+    def place(self) -> str:
+        """Device to choose: OpenVINO computes on the CPU, even where "auto" is a GPU."""
+        return "cpu" if self.device == "auto" and self.backend == "openvino" else self.device

@@ -16,7 +16,7 @@ recursions, the image skip and the upsampling tail. Scores of this network are n
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -46,6 +46,7 @@ from tdafd_cli.sampling.spectrum import BANDS, spectral_falloff
 SCALES = (2, 3, 4)
 CONDITION_CHANNELS = 64
 UNLIMITED = 10.0  # decades: beyond any spectral fall-off
+Trunk = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # as `TDAFD.trunk`
 COARSEST_STRIDE = 4  # low voxels per voxel of the coarsest features, which 3^3 windows pass over
 
 
@@ -316,8 +317,16 @@ class TDAFD(nn.Module):
         torch.minimum(lowest, seen.amin(dim=0), out=lowest)
         torch.maximum(highest, seen.amax(dim=0), out=highest)
 
-    def forward(self, low: torch.Tensor, falloff: torch.Tensor | None = None) -> torch.Tensor:
-        """Upscale volumes, or parts of volumes whose fall-off (B, 3, bands) is given."""
+    def forward(
+        self,
+        low: torch.Tensor,
+        falloff: torch.Tensor | None = None,
+        trunk: Trunk | None = None,
+    ) -> torch.Tensor:
+        """Upscale volumes, or parts of volumes whose fall-off (B, 3, bands) is given.
+
+        Another ``trunk`` may compute in the own one's place.
+        """
         scale = self.config.scale
         if falloff is None:
             with without_autocast(low):
@@ -325,7 +334,7 @@ class TDAFD(nn.Module):
         sizes = low.shape[2:]
         padding = [amount for size in reversed(sizes) for amount in (0, self._missing(size))]
         padded = F.pad(low, padding, mode="replicate") if any(padding) else low
-        residual = pixel_shuffle(self.trunk(padded, falloff), scale).float()
+        residual = pixel_shuffle((trunk or self.trunk)(padded, falloff), scale).float()
         residual = residual[..., : sizes[0] * scale, : sizes[1] * scale, : sizes[2] * scale]
         high = image_skip(low, scale) + residual
         # Training sees how far an estimate went, so as to lead it back.
