@@ -7,13 +7,14 @@ from torch import Tensor
 
 from tdafd_cli.errors import size_text
 from tdafd_cli.inference.backends import Backend, choose_backend
+from tdafd_cli.inference.background import occupied_box, surrounded
 from tdafd_cli.inference.budget import (
     Job,
     check_budget,
     check_memory,
     planned_execution,
     room,
-    tile_edge,
+    tile_edges,
     tile_memory,
 )
 from tdafd_cli.inference.ensemble import self_ensemble
@@ -100,8 +101,10 @@ def predict_volume(
         if share == 0:
             high, execution = _interpolated(job)
         else:
-            job = replace(job, falloff=falloff.to(device), backend=_backend(job))
-            high, execution = _predict_exactly_enough(job, progress)
+            box = occupied_box(low, network.grid)
+            job = replace(job, low=low[box], falloff=falloff.to(device))
+            part, execution = _predict_exactly_enough(replace(job, backend=_backend(job)), progress)
+            high = surrounded(part, box, low)
         if share < 1:
             blend_interpolated_(high, low, 1 - share, trust.interpolation)
         consistency = _make_consistent_(high, low, settings, share, zero)
@@ -204,15 +207,15 @@ def _predict_within_memory(job: Job, progress: Progress | None) -> tuple[Tensor,
     home, budget = room(job)
     notes: tuple[str, ...] = ()
     while True:
-        edge = tile_edge(job, budget)
-        execution = planned_execution(job, edge, notes)
+        edges = tile_edges(job, budget)
+        execution = planned_execution(job, edges, notes)
         check_budget(job, execution.tile, budget)
         try:
             high = predict_tiled(
                 _predictor(job, job.passes),
                 job.low.to(home),
                 scale=job.config.scale,
-                tile=edge,
+                tile=edges,
                 overlap=job.settings.overlap,
                 align=job.config.grid,
                 batch_size=job.settings.batch_size,
