@@ -10,10 +10,12 @@ from tdafd_cli.commands.options import (
     AsJson,
     Backend,
     BackendName,
+    Best,
     Consistency,
     ConsistencyName,
     Device,
     Ensemble,
+    Fast,
     LabelsName,
     OutputDtype,
     PassesName,
@@ -22,6 +24,7 @@ from tdafd_cli.commands.options import (
     Threads,
     check_png,
     check_tile,
+    preset,
 )
 from tdafd_cli.commands.terminal import progress_bar, user_errors
 from tdafd_cli.commands.weights import download_bar
@@ -69,12 +72,14 @@ def upscale(
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Tiles per pass.")] = 1,
     threads: Threads = None,
     ensemble: Ensemble = PassesName.AUTO,
+    fast: Fast = False,
+    best: Best = False,
     consistency: Consistency = ConsistencyName.AUTO,
     fallback: Annotated[
         bool,
         typer.Option(
             "--fallback/--no-fallback",
-            help="Interpolate where the scan is smoother than any the weights know, and mend stray "
+            help="Interpolate where the scan is smoother than any in training, and repair stray "
             "voxels first.",
         ),
     ] = True,
@@ -104,6 +109,7 @@ def upscale(
         raise typer.BadParameter(
             f"{tile} must exceed the overlap of {overlap}", param_hint="--tile"
         )
+    ensemble, precision = preset(fast, best, ensemble, precision)
     with user_errors():
         from tdafd_cli.output import check_writable
         from tdafd_cli.volumes.nifti import check_target

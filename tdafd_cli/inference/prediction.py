@@ -31,7 +31,7 @@ from tdafd_cli.machine.devices import (
 from tdafd_cli.machine.memory import freed_memory_kept
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.consistency import (
-    UNTOLD_SHARE,
+    INFERRED_SHARE,
     make_consistent_,
     was_truncated,
 )
@@ -41,14 +41,16 @@ from tdafd_cli.sampling.spectrum import spectral_falloff
 PRECISION_TOLERANCE = 0.05
 """Largest difference from fp32, as part of the intensity range, that reduced precision may make.
 bf16 made at most 0.005, 0.035 and 0.007 on a head degraded by k-space truncation, Gaussian blur and
-averaging, and a root mean square of 0.0005, 0.003 and 0.0006: a tenth of the network's error."""
+averaging, and a root mean square of 0.0005, 0.003 and 0.0006: a tenth of the network's error
+(22 November 2026; version 3 of tdafd-x2)."""
 
 BACKEND_TOLERANCE = 1e-4
 """Likewise of another backend in fp32, which made at most 1e-5."""
 
 BEYOND = 0.1
 """How far a result may lie beyond the scan's least and greatest intensity, as part of their range.
-On two validation heads this changed PSNR by 0.01 dB at most, by 0.025 at x2 under blur."""
+On two validation heads this changed PSNR by 0.01 dB at most, by 0.025 at x2 under blur (versions 4,
+6 and 7 of tdafd-x2, x3 and x4)."""
 
 PROBE_EDGE = 32
 """Edge in low voxels of the cube on which a CPU's reduced precision is checked; twice on a GPU."""
@@ -119,7 +121,7 @@ def _backend(job: Job) -> Backend:
 
 
 def _interpolated(job: Job) -> tuple[Tensor, Execution]:
-    """Room for a result that no network has a part in, and the execution that tells so."""
+    """Empty volume for a result of interpolation alone, and the execution to report for it."""
     high = torch.empty([job.config.scale * n for n in job.low.shape])
     return high, WITHOUT_NETWORK
 
@@ -139,7 +141,7 @@ def _make_consistent_(
     if consistency == "auto":
         # An interpolation agrees with what it was made from.
         truncated = network_share == 1 and was_truncated(high, low)
-        consistency, share = "kspace" if truncated else "none", UNTOLD_SHARE
+        consistency, share = "kspace" if truncated else "none", INFERRED_SHARE
     if consistency != "none":
         make_consistent_(high, low, consistency, share=share, zero=zero)
     return consistency
