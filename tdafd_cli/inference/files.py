@@ -79,6 +79,11 @@ def upscale_file(
             progress=progress,
         )
     result = upscale_source(
-        (scan, numbers[0]), weights=weights, settings=settings, dtype=dtype, progress=progress
+        scan,
+        weights=weights,
+        settings=settings,
+        selection=selection,
+        dtype=dtype,
+        progress=progress,
     )
     return result.save(target, overwrite)

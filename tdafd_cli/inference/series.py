@@ -10,7 +10,7 @@ import torch
 
 from tdafd_cli.formats.files import check_target, stored_header, write_volumes
 from tdafd_cli.formats.scan import Scan
-from tdafd_cli.formats.sidecars import check_sidecars, copy_sidecars, find_sidecars
+from tdafd_cli.formats.sidecars import find_sidecars, write_sidecars
 from tdafd_cli.inference.execution import Execution
 from tdafd_cli.inference.prediction import BEYOND
 from tdafd_cli.inference.result import Result, UpscaleReport, seconds_of
@@ -35,7 +35,8 @@ class _Survey:
     least: float
     greatest: float
     limits: IntensityRange
-    labels: int  # at most in a volume, 0 if one is no label map
+    are_labels: bool
+    labels: int  # at most in a volume, where they were counted
 
 
 @dataclass
@@ -92,17 +93,16 @@ def upscale_series(
         raise ValueError(f"normalise must be one of {', '.join(NORMALISATIONS)}")
     started = time.perf_counter()
     check_target(target, overwrite, source=scan.path)
-    sidecars = find_sidecars(scan.path, target)
-    check_sidecars(sidecars, overwrite)
+    sidecars = find_sidecars(scan.path, target, numbers, scan.count, overwrite=overwrite)
     header, affine = upscaled_header(scan.header, scan.affine, weights.scale)
     survey = _survey(scan, numbers, settings)
-    settings = replace(settings, labels="yes" if survey.labels else "no")
+    settings = replace(settings, labels="yes" if survey.are_labels else "no")
     header = stored_header(target, header, dtype, _room(survey), volumes=len(numbers))
     log = _Log(read=time.perf_counter() - started)
     limits = survey.limits if normalise == "series" else None
     highs = _highs(scan, numbers, weights, settings, limits, progress, log)
     write_volumes(target, header, highs, like=replace(scan, header=header, placed=affine))
-    copy_sidecars(sidecars, numbers, scan.count)
+    write_sidecars(sidecars)
     assert log.first is not None
     low, high = log.first
     execution = _joint_execution(log.executions)
@@ -121,7 +121,7 @@ def upscale_series(
         warnings=(*label_findings(survey.labels), *_joint_findings(log.numbers, log.findings)),
         seconds=seconds_of(log.read, log.network, total - log.read - log.network),
         peak_memory_bytes=peak_memory(torch.device(execution.device)),
-        sidecars=tuple(str(sidecar.target) for sidecar in sidecars),
+        sidecars=tuple(str(sidecar.path) for sidecar in sidecars),
     )
     return Result(low, high, details, dtype)
 
@@ -136,13 +136,14 @@ def _survey(scan: Scan, numbers: range, settings: InferenceSettings) -> _Survey:
         if settings.labels == "auto" and all(labels):
             labels.append(label_count(volume.data))
     widest = IntensityRange(min(each.low for each in limits), max(each.high for each in limits))
-    told = 1 if settings.labels == "yes" else max(labels, default=0) if all(labels) else 0
-    return _Survey(min(extremes), max(extremes), widest, told)
+    found = bool(labels) and all(labels)
+    are_labels = found or settings.labels == "yes"
+    return _Survey(min(extremes), max(extremes), widest, are_labels, max(labels) if found else 0)
 
 
 def _room(survey: _Survey) -> tuple[float, float]:
     """Intensities that are to be stored at most: see `prediction.BEYOND`."""
-    margin = 0.0 if survey.labels else BEYOND * (survey.greatest - survey.least)
+    margin = 0.0 if survey.are_labels else BEYOND * (survey.greatest - survey.least)
     lowest = survey.least - margin
     return (max(lowest, 0.0) if survey.least >= 0 else lowest), survey.greatest + margin
 

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from nibabel.spatialimages import SpatialImage
 
-from tdafd_cli.formats.files import check_dtype, read_volume
+from tdafd_cli.formats.files import check_dtype, open_scan
 from tdafd_cli.formats.images import volume_of
 from tdafd_cli.formats.scan import Scan
+from tdafd_cli.formats.selection import Selection
 from tdafd_cli.inference.execution import WITHOUT_NETWORK, Execution
 from tdafd_cli.inference.prediction import predict_volume
 from tdafd_cli.inference.result import Result, UpscaleReport, seconds_of
@@ -31,10 +32,11 @@ from tdafd_cli.weights.store import MOST_KEPT
 
 
 def upscale_source(
-    source: str | Path | SpatialImage | tuple[Scan, int],
+    source: str | Path | SpatialImage | Scan,
     *,
     weights: Weights,
     settings: InferenceSettings | None = None,
+    selection: Selection | None = None,
     dtype: str = "input",
     progress: Progress | None = None,
 ) -> Result:
@@ -42,11 +44,13 @@ def upscale_source(
 
     Parameters
     ----------
-    source : str, Path, nibabel image, or Scan and number
-        As `read_volume` and `volume_of` take it, or which volume of a scan.
+    source : str, Path, nibabel image or Scan
+        As `open_scan` and `volume_of` take it.
     weights : Weights
         Their scale is the scale.
     settings : InferenceSettings, optional
+    selection : Selection, optional
+        Which one volume of the source is meant.
     dtype : str
         Of image and file, as for `write_volume`.
     progress : callable, optional
@@ -59,11 +63,11 @@ def upscale_source(
     """
     settings = settings or InferenceSettings()
     check_dtype(dtype)
-    if not isinstance(source, str | Path | SpatialImage | tuple):
+    if not isinstance(source, str | Path | SpatialImage | Scan):
         raise TypeError(f"expected a path or a nibabel image, got {type(source).__name__}")
     choose_precision(settings.precision, choose_device(settings.device))  # or fail before reading
     started = time.perf_counter()
-    low = _read(source)
+    low = _read(source, selection or Selection())
     read = time.perf_counter()
     high, execution, findings = upscaled(low, weights, settings, progress)
     details = UpscaleReport(
@@ -112,12 +116,14 @@ def network_on(weights: Weights, device: torch.device) -> TDAFD:
     return weights.network().to(device)
 
 
-def _read(source: str | Path | SpatialImage | tuple[Scan, int]) -> Volume:
-    if isinstance(source, tuple):
-        scan, number = source
-        (volume,) = scan.volumes([number])
-        return volume
-    return read_volume(source) if isinstance(source, str | Path) else volume_of(source)
+def _read(source: str | Path | SpatialImage | Scan, selection: Selection) -> Volume:
+    if isinstance(source, SpatialImage):
+        if selection != Selection():
+            raise ValueError("series and part are chosen of files, not of images in memory")
+        return volume_of(source)
+    if not isinstance(source, Scan):
+        source = open_scan(source, series=selection.series, part=selection.part)
+    return source.only_volume(selection.numbers(source.count))
 
 
 def upscaled(

@@ -97,6 +97,22 @@ def test_some_volumes_are_taken_with_their_columns(source, weights, tmp_path):
     assert json.loads((tmp_path / "high.json").read_text()) == {"RepetitionTime": 2.5}
 
 
+def test_a_table_that_does_not_fit_is_told_before_anything_is_computed(source, weights, tmp_path):
+    source.with_name("bold.bval").write_text("0 1000 2000\n")
+    told = []
+    with pytest.raises(VolumeError, match=r"bold\.bval: expected 4 columns, one for each volume"):
+        upscale_file(
+            source,
+            tmp_path / "high.nii.gz",
+            weights=weights,
+            settings=EXACT,
+            selection=Selection(volumes="0:2"),
+            progress=lambda done, total: told.append(done),
+        )
+    assert told == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_lies_beside_is_copied_untouched_and_never_over_what_exists(source, weights, tmp_path):
     odd = b"0  1000\t2000 3000"
     source.with_name("bold.bval").write_bytes(odd)
@@ -148,6 +164,14 @@ def test_a_series_of_labels_keeps_to_them_and_says_so_once(make_nifti, weights, 
     assert [finding.code for finding in result.details.warnings] == ["labels"]
     for volume in open_scan(target).volumes():
         assert set(np.unique(volume.data)) == {0, 17, 41}
+
+
+def test_labels_that_were_asked_for_are_no_news(source, weights, tmp_path):
+    target, settings = tmp_path / "high.nii", replace(EXACT, labels="yes")
+    result = upscale_file(source, target, weights=weights, settings=settings)
+    assert result.details.warnings == ()
+    for low, high in zip(open_scan(source).volumes(), open_scan(target).volumes(), strict=True):
+        np.testing.assert_array_equal(high.data[::2, 1::2, ::2], low.data)
 
 
 def test_a_warning_is_told_once_with_its_volumes(make_nifti, weights, tmp_path):
