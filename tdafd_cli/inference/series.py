@@ -65,6 +65,8 @@ def upscale_series(
 ) -> Result:
     """Upscale volumes one after the other into one file, which appears whole or not at all.
 
+    Where the first volume does not look like truncated k-space, none is made consistent with it.
+
     The volumes are read twice, and each is held alone: first for what must be known of all, then
     to be upscaled and written. Beside the first volume, which the result holds for a picture, no
     more than one is in memory. What lies beside the source is copied: see `sidecars`.
@@ -169,6 +171,8 @@ def _highs(
         log.executions.append(execution)
         log.findings.append(findings)
         log.first = log.first or (low, high)
+        if execution.consistency == "none":  # or volumes would differ for no reason of their own
+            settings = replace(settings, consistency="none")
         yield high.data
         before = time.perf_counter()
 

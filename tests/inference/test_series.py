@@ -6,14 +6,17 @@ from dataclasses import replace
 import nibabel
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from tdafd_cli.cli import app
 from tdafd_cli.errors import OutputError, VolumeError
 from tdafd_cli.formats.files import open_scan, read_volume
+from tdafd_cli.formats.folders import example_path
 from tdafd_cli.formats.selection import Selection
 from tdafd_cli.inference.files import upscale_file
 from tdafd_cli.inference.settings import InferenceSettings
+from tdafd_cli.sampling.degradation import degrade
 from tdafd_cli.weights.store import load_weights
 
 EXACT = InferenceSettings("cpu", "fp32", ensemble=1, consistency="none", threads=1)
@@ -141,6 +144,28 @@ def test_a_series_of_one_volume_is_a_volume(make_nifti, weights, tmp_path):
     upscale_file(source, target, weights=weights, settings=EXACT)
     assert read_volume(target).shape == (24, 20, 18)
     assert nibabel.load(target).shape == (24, 20, 18)
+
+
+@pytest.mark.slow
+def test_volumes_are_not_made_consistent_where_the_first_is_not(make_nifti, tmp_path):
+    head = read_volume(example_path()).data[8:72, 20:84, 20:84]
+    high = torch.from_numpy(head.astype(np.float32))
+    average, kspace = (degrade(high, 2, kind).numpy() for kind in ("average", "kspace"))
+    options = {
+        "weights": load_weights("tdafd-x2"),
+        "settings": replace(EXACT, consistency="auto"),
+        "normalise": "volume",
+    }
+    told = []
+    for name, volumes in (("plain", [average, kspace]), ("kept", [kspace, kspace])):
+        source = make_nifti(np.stack(volumes, axis=-1), 2 * np.eye(4))
+        result = upscale_file(source, tmp_path / f"{name}.nii", **options)
+        told.append(result.details.execution.consistency)
+    assert told == ["none", "kspace"]
+    plain, kept = (
+        list(open_scan(tmp_path / f"{name}.nii").volumes())[1] for name in ("plain", "kept")
+    )
+    assert not np.array_equal(plain.data, kept.data)
 
 
 def test_integers_do_not_wrap_round_and_scaled_ones_share_a_slope(make_nifti, weights, tmp_path):
