@@ -235,6 +235,25 @@ def test_a_series_cut_short_leaves_no_file(source, weights, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("suffix", [".nii.gz", ".hdr", ".mgz"])
+def test_an_interruption_between_volumes_leaves_no_file(source, weights, tmp_path, suffix):
+    source.with_name("bold.bval").write_text("0 1 2 3")
+
+    def interrupt(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        upscale_file(
+            source,
+            tmp_path / f"high{suffix}",
+            weights=weights,
+            settings=EXACT,
+            progress=interrupt,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_progress_goes_over_all_volumes(source, weights, tmp_path):
     told = []
     upscale_file(
