@@ -69,12 +69,12 @@ def format_name(start: bytes, path: Path) -> str:
     """
     if not start:
         raise VolumeError("empty file; copy or download it again")
-    for offset, signature, name in _FORMATS:
-        if start.startswith(signature, offset):
-            return name
     name = path.name.lower()
-    if name.endswith((".img", ".img.gz")):
-        return "pair"  # or Analyze, as its header will tell
+    found = [each for offset, signature, each in _FORMATS if start.startswith(signature, offset)]
+    if name.endswith((".img", ".img.gz")) and not {"nifti", "dicom"} & set(found):
+        return "pair"  # or Analyze, as its header will tell; voxels may start like anything
+    if found:
+        return found[0]
     if name.endswith((".mha", ".mhd")):
         return "metaimage"  # which may start with any of its fields
     for offset, signature, other, advice in _OTHER_FORMATS:
