@@ -17,6 +17,8 @@ import numpy as np
 import torch
 
 from tdafd_cli.errors import DataError
+from tdafd_cli.formats.files import read_volume
+from tdafd_cli.formats.folders import volume_paths
 from tdafd_cli.sampling.degradation import MixtureSettings, degrade, divisible, random_degradation
 from tdafd_cli.sampling.matrices import apply_matrices, fourier_matrix
 from tdafd_cli.sampling.spectrum import resolution_along, spectral_falloff
@@ -32,9 +34,7 @@ from tdafd_cli.training.processing import (
     random_processing,
 )
 from tdafd_cli.training.synthetic import SyntheticSettings, invented_contrast, synthetic_volume
-from tdafd_cli.volumes.files import volume_paths
 from tdafd_cli.volumes.intensity import intensity_range, normalise
-from tdafd_cli.volumes.nifti import read_volume
 
 LABEL_BOX = 128  # voxels: most that is painted of a label map for one pair
 FOREGROUND_LEVEL = 0.08  # of a normalised low volume
