@@ -22,7 +22,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from tdafd_cli.evaluation.case import Case, degraded, reference
 from tdafd_cli.evaluation.metrics import Scores, score
+from tdafd_cli.formats.files import read_volume
+from tdafd_cli.formats.folders import volume_paths
 from tdafd_cli.machine.devices import (
     choose_device,
     choose_precision,
@@ -41,6 +43,7 @@ from tdafd_cli.machine.devices import (
 )
 from tdafd_cli.machine.memory import freed_memory_kept
 from tdafd_cli.networks.complexity import complexity, low_edge
+from tdafd_cli.networks.family import Family
 from tdafd_cli.networks.peers import PEERS
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.output import replacing
@@ -48,11 +51,11 @@ from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
 from tdafd_cli.sampling.interpolation import BASELINES, interpolate
 from tdafd_cli.sampling.spectrum import spectral_falloff
 from tdafd_cli.training.dataset import batches, load_volumes
-from tdafd_cli.training.loop import TrainingConfig, TrainingState, take_step
-from tdafd_cli.training.optimisation import make_optimisers
+from tdafd_cli.training.loop import take_step
+from tdafd_cli.training.optimisation import adamw
 from tdafd_cli.training.recipe import read_recipe
-from tdafd_cli.volumes.files import volume_paths
-from tdafd_cli.volumes.nifti import read_volume
+from tdafd_cli.training.settings import TrainingConfig
+from tdafd_cli.training.state import TrainingState
 
 RECIPE = Path(__file__).with_name("equal_budget.toml")
 BUDGET_STEPS = 10_000  # of the schedule: a step of the learning rate is so much of the budget
@@ -73,6 +76,18 @@ class Peer(nn.Module):
 
     def observe(self, falloff: torch.Tensor) -> None:
         """Nothing to remember of it."""
+
+
+class Alone(nn.Module):
+    """One network of any kind, where training expects a family."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def of_scale(self, scale: int) -> nn.Module:
+        """The network, whatever the scale."""
+        return self.network
 
 
 def peer(scale: int, name: str) -> nn.Module:
@@ -101,10 +116,10 @@ def train(
     network = network.to(memory_format=torch.channels_last_3d)
     if isinstance(network, TDAFD) and config.dataset.patch % network.grid:
         raise typer.BadParameter(f"patches must be multiples of {network.grid} for this network")
-    (optimiser,) = make_optimisers(
-        network, "adamw", rate=config.learning_rate, decay=config.weight_decay
-    )
-    state = TrainingState(network, AveragedModel(network), [optimiser])
+    rate, decay = config.learning_rate, config.weight_decay
+    optimiser = adamw(network.parameters(), rate, decay)
+    alone = cast(Family, Alone(network))
+    state = TrainingState(alone, AveragedModel(alone), [optimiser])
     stream = batches(
         volumes, config.dataset, scale=config.network.scale, seed=config.seed, device=device
     )

@@ -76,7 +76,7 @@ def test_settings_are_those_of_the_library():
     parameters = inspect.signature(tdafd.upscale).parameters
     for name, value in vars(InferenceSettings()).items():
         assert parameters[name].default == value
-    only_here = {"source", "scale", "weights", "dtype", "progress"}
+    only_here = {"source", "scale", "weights", "dtype", "series", "part", "progress"}
     assert parameters.keys() - only_here == vars(InferenceSettings()).keys()
 
 
@@ -134,3 +134,18 @@ def test_the_readme_s_example_runs(source, tiny_weights, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(ast.parse(block), "README.md", "exec"), {})
     assert nib.load("finer.nii.gz").shape == (18, 16, 14)
+
+
+def test_the_magnitude_of_a_complex_file_is_upscaled(make_nifti, tiny_weights):
+    real = np.random.default_rng(0).uniform(1, 9, (9, 8, 7)).astype(np.float32)
+    path = make_nifti((real * (0.6 + 0.8j)).astype(np.complex64))
+    with pytest.raises(tdafd.TdafdError, match="take the magnitude"):
+        tdafd.upscale(path, weights=tiny_weights, **FAST)
+    result = tdafd.upscale(path, weights=tiny_weights, part="magnitude", **FAST)
+    np.testing.assert_allclose(result.low.data, real, rtol=1e-5)
+
+
+def test_parts_are_of_files(tiny_weights):
+    image = nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(5, 4, 3), np.eye(4))
+    with pytest.raises(ValueError, match="chosen of files"):
+        tdafd.upscale(image, weights=tiny_weights, part="real", **FAST)

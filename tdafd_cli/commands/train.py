@@ -13,7 +13,8 @@ from tdafd_cli.commands.options import Device, Quiet, Threads
 from tdafd_cli.commands.terminal import user_errors
 
 if TYPE_CHECKING:
-    from tdafd_cli.training.loop import Progress, TrainingConfig
+    from tdafd_cli.training.loop import Progress
+    from tdafd_cli.training.settings import TrainingConfig
 
 
 class TrainingPrecision(str, Enum):
@@ -25,9 +26,7 @@ class TrainingPrecision(str, Enum):
 
 
 def train(
-    data: Annotated[
-        Path, typer.Option(help="Folder of high-resolution NIfTI volumes, at any depth.")
-    ],
+    data: Annotated[Path, typer.Option(help="Folder of high-resolution volumes, at any depth.")],
     output: Annotated[Path, typer.Option(help="Folder for weights, recipe, checkpoint and logs.")],
     validation: Annotated[
         Path | None, typer.Option(help="Folder or file of volumes to validate on.")
@@ -35,7 +34,7 @@ def train(
     recipe: Annotated[
         Path | None,
         typer.Option(
-            help="TOML file of settings. (default: those of the run resumed, else built-in ones)"
+            help="TOML file of settings. (default: that of the run resumed, else a generic one)"
         ),
     ] = None,
     scale: Annotated[

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import torch
 
 from tdafd_cli.networks.limits import FALLOFF_LIMITS
-from tdafd_cli.sampling.spectrum import BANDS, FEWEST_VOXELS
+from tdafd_cli.sampling.spectrum import FEWEST_VOXELS, resolution_along
 from tdafd_cli.volumes.findings import Finding
 
 STEEPEST = MappingProxyType(
@@ -39,11 +39,6 @@ ROUGHNESS = (0.3, 0.6)
 """Decades above the limits between which trust fades in noise. Sharp scans of thick slices exceed
 those of x2 by up to 0.2 across the slices; noise alone by 1.1. There a B-spline is best: it lay
 0.00 to 0.09 dB below the best of it, trilinear and sinc, and the networks up to 0.2."""
-
-HELD = -0.7
-"""Fall-off, in decades below the usual, at which the resolution of a volume is read off: a fifth of
-the usual power. Applied to scans whose phase axis was interpolated from 1.4 to 1.6 voxels, it gives
-1.3 to 1.5."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,7 @@ def trust_in(falloff: torch.Tensor, shape: tuple[int, ...], scale: int) -> Trust
         interpolation="bspline" if too_rough > too_smooth else "sinc",
         excess=tuple(round(value, 2) for value in excess),
         resolution=tuple(
-            round(_resolution(bands), 2) if value > begin else 1.0
+            round(resolution_along(bands), 2) if value > begin else 1.0
             for bands, value in zip(judged, excess, strict=True)
         ),
     )
@@ -108,17 +103,6 @@ def _roughness(bands: list[float], scale: int) -> float:
 def _faded(value: float, begin: float, end: float) -> float:
     """Ramp: 0 up to ``begin``, 1 from ``end`` on, and linear in between."""
     return min(1.0, max(0.0, (value - begin) / (end - begin)))
-
-
-def _resolution(bands: list[float]) -> float:
-    """True resolution along an axis, in voxels: where the fall-off passes HELD."""
-    before, level = BANDS[0], 0.0
-    for frequency, band in zip(BANDS, bands, strict=True):
-        if band < HELD:
-            fraction = (level - HELD) / max(level - band, 1e-6) if level > HELD else 0.0
-            return 1 / (before + fraction * (frequency - before))
-        before, level = frequency, band
-    return 1.0
 
 
 def trust_findings(

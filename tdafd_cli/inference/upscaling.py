@@ -8,6 +8,10 @@ import numpy as np
 import torch
 from nibabel.spatialimages import SpatialImage
 
+from tdafd_cli.formats.files import check_dtype, open_scan
+from tdafd_cli.formats.images import volume_of
+from tdafd_cli.formats.scan import Scan
+from tdafd_cli.formats.selection import Selection
 from tdafd_cli.inference.execution import WITHOUT_NETWORK, Execution
 from tdafd_cli.inference.prediction import predict_volume
 from tdafd_cli.inference.result import Result, UpscaleReport, seconds_of
@@ -20,56 +24,19 @@ from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.volumes.defects import Defects, find_defects, mended, restore_defects_
 from tdafd_cli.volumes.findings import Finding, label_findings, noise_findings, volume_findings
 from tdafd_cli.volumes.grid import regridded, upscaled_affine
-from tdafd_cli.volumes.images import volume_of
 from tdafd_cli.volumes.intensity import IntensityRange, denormalise, intensity_range, normalise
 from tdafd_cli.volumes.labels import label_count
-from tdafd_cli.volumes.nifti import check_dtype, check_target, read_volume
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.file import Weights
 from tdafd_cli.weights.store import MOST_KEPT
 
 
-def upscale_file(
-    source: Path,
-    target: Path,
-    *,
-    weights: Weights,
-    settings: InferenceSettings | None = None,
-    dtype: str = "input",
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> Result:
-    """Upscale one file into another, which appears whole or not at all.
-
-    Parameters
-    ----------
-    source, target : Path
-        NIfTI files.
-    weights : Weights
-        Their scale is the scale.
-    settings : InferenceSettings, optional
-    dtype, overwrite
-        As for `write_volume`.
-    progress : callable, optional
-        Called after each tile with the number done and the number of all.
-
-    Raises
-    ------
-    TdafdError
-        In one line, whatever the reason; ``target`` is as it was then.
-    """
-    check_target(target, overwrite, source=source)
-    result = upscale_source(
-        source, weights=weights, settings=settings, dtype=dtype, progress=progress
-    )
-    return result.save(target, overwrite)
-
-
 def upscale_source(
-    source: str | Path | SpatialImage,
+    source: str | Path | SpatialImage | Scan,
     *,
     weights: Weights,
     settings: InferenceSettings | None = None,
+    selection: Selection | None = None,
     dtype: str = "input",
     progress: Progress | None = None,
 ) -> Result:
@@ -77,10 +44,17 @@ def upscale_source(
 
     Parameters
     ----------
-    source : str, Path or nibabel image
-        NIfTI, as `read_volume` and `volume_of` take it.
-    weights, settings, dtype, progress
-        As for `upscale_file`.
+    source : str, Path, nibabel image or Scan
+        As `open_scan` and `volume_of` take it.
+    weights : Weights
+        Their scale is the scale.
+    settings : InferenceSettings, optional
+    selection : Selection, optional
+        Which one volume of the source is meant.
+    dtype : str
+        Of image and file, as for `write_volume`.
+    progress : callable, optional
+        Called after each tile with the number done and the number of all.
 
     Raises
     ------
@@ -89,13 +63,13 @@ def upscale_source(
     """
     settings = settings or InferenceSettings()
     check_dtype(dtype)
-    if not isinstance(source, str | Path | SpatialImage):
+    if not isinstance(source, str | Path | SpatialImage | Scan):
         raise TypeError(f"expected a path or a nibabel image, got {type(source).__name__}")
     choose_precision(settings.precision, choose_device(settings.place))  # or fail before reading
     started = time.perf_counter()
-    low = read_volume(source) if isinstance(source, str | Path) else volume_of(source)
+    low = _read(source, selection or Selection())
     read = time.perf_counter()
-    high, execution, findings = _upscaled(low, weights, settings, progress)
+    high, execution, findings = upscaled(low, weights, settings, progress)
     details = UpscaleReport(
         source=None if low.path is None else str(low.path),
         target=None,
@@ -129,7 +103,7 @@ def upscale_volume(
     DeviceError, MemoryLimitError
         In one line: the settings ask for what this machine does not have.
     """
-    return _upscaled(volume, weights, settings or InferenceSettings(), progress)[0]
+    return upscaled(volume, weights, settings or InferenceSettings(), progress)[0]
 
 
 @lru_cache(maxsize=MOST_KEPT)
@@ -142,15 +116,33 @@ def network_on(weights: Weights, device: torch.device) -> TDAFD:
     return weights.network().to(device)
 
 
-def _upscaled(
-    volume: Volume, weights: Weights, settings: InferenceSettings, progress: Progress | None
+def _read(source: str | Path | SpatialImage | Scan, selection: Selection) -> Volume:
+    if isinstance(source, SpatialImage):
+        if selection != Selection():
+            raise ValueError("series and part are chosen of files, not of images in memory")
+        return volume_of(source)
+    if not isinstance(source, Scan):
+        source = open_scan(source, series=selection.series, part=selection.part)
+    return source.only_volume(selection.numbers(source.count))
+
+
+def upscaled(
+    volume: Volume,
+    weights: Weights,
+    settings: InferenceSettings,
+    progress: Progress | None = None,
+    limits: IntensityRange | None = None,
 ) -> tuple[Volume, Execution, tuple[Finding, ...]]:
+    """Upscaled volume, how it was made, and what was found.
+
+    ``limits`` are the intensities that stand for 0 and 1 in place of the volume's own.
+    """
     labels = label_count(volume.data) if settings.labels == "auto" else 0
     if settings.labels == "yes" or labels:
         return _repeated(volume, weights.scale, labels)
     defects = find_defects(volume.data) if settings.fallback else Defects()
     good = mended(volume.data, defects)
-    limits = intensity_range(good)
+    limits = limits or intensity_range(good)
     low = torch.from_numpy(normalise(good, limits))
     positive = bool(volume.data.min() >= 0)
     zero = limits.zero if positive else None

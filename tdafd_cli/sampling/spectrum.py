@@ -23,6 +23,11 @@ LOWEST_POWER = 1e-5  # of the reference band's
 ROUNDING = 1e-10  # of all power: what rounding leaves of an axis along which nothing varies
 SLAB_VOXELS = 2**22  # transformed at once, so that memory stays bounded
 
+HELD = -0.7
+"""Fall-off, in decades below the usual, at which the resolution of a volume is read off: a fifth of
+the usual power. Applied to scans whose phase axis was interpolated from 1.4 to 1.6 voxels, it gives
+1.3 to 1.5."""
+
 
 def spectral_falloff(volume: torch.Tensor) -> torch.Tensor:
     """Power in each band along each axis, relative to the reference band.
@@ -59,3 +64,14 @@ def _along(volume: torch.Tensor) -> torch.Tensor:
     logarithms = relative.clamp(LOWEST_POWER, 1).log10()
     varied = reference > ROUNDING * power.sum(dim=1)
     return torch.where(varied[:, None], logarithms - logarithms.new_tensor(USUAL), 0.0)
+
+
+def resolution_along(bands: list[float]) -> float:
+    """True resolution along an axis, in voxels: where the fall-off passes HELD."""
+    before, level = BANDS[0], 0.0
+    for frequency, band in zip(BANDS, bands, strict=True):
+        if band < HELD:
+            fraction = (level - HELD) / max(level - band, 1e-6) if level > HELD else 0.0
+            return 1 / (before + fraction * (frequency - before))
+        before, level = frequency, band
+    return 1.0

@@ -17,9 +17,11 @@ import numpy as np
 import torch
 
 from tdafd_cli.errors import DataError
+from tdafd_cli.formats.files import read_volume
+from tdafd_cli.formats.folders import volume_paths
 from tdafd_cli.sampling.degradation import MixtureSettings, degrade, divisible, random_degradation
 from tdafd_cli.sampling.matrices import apply_matrices, fourier_matrix
-from tdafd_cli.sampling.spectrum import spectral_falloff
+from tdafd_cli.sampling.spectrum import resolution_along, spectral_falloff
 from tdafd_cli.training.augmentation import (
     ContrastSettings,
     random_contrast,
@@ -31,10 +33,10 @@ from tdafd_cli.training.processing import (
     random_artefact,
     random_processing,
 )
-from tdafd_cli.volumes.files import volume_paths
+from tdafd_cli.training.synthetic import SyntheticSettings, invented_contrast, synthetic_volume
 from tdafd_cli.volumes.intensity import intensity_range, normalise
-from tdafd_cli.volumes.nifti import read_volume
 
+LABEL_BOX = 128  # voxels: most that is painted of a label map for one pair
 FOREGROUND_LEVEL = 0.08  # of a normalised low volume
 MAXIMUM_CENTRES = 4096  # foreground voxels kept per pair to place patches at
 
@@ -51,12 +53,16 @@ class Source:
         Relative probability of each of its volumes.
     sizes_mm : tuple of float
         Target voxel sizes, one drawn per pair; 0 keeps the volume's own grid. Coarser targets are
-        cropped in k-space, which makes a volume that is softer than its grid sharp.
+        cropped in k-space, which makes a volume that is softer than its grid sharp. Without any, a
+        volume is cropped to the resolution that its spectrum shows along each axis.
+    labels : bool
+        Its volumes are label maps, of which every pair shows a box with a contrast of its own.
     """
 
     pattern: str = "**/*"
     weight: float = 1.0
     sizes_mm: tuple[float, ...] = (0.0,)
+    labels: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,8 @@ class DatasetSettings:
         spectra are noisier.
     processing : ProcessingSettings
         How often volumes are shown as no scanner makes them.
+    synthetic : SyntheticSettings
+        How often volumes are shown that no scanner made.
     """
 
     patch: int = 32
@@ -98,16 +106,18 @@ class DatasetSettings:
     workers: int = 0
     crop_probability: float = 0.0
     processing: ProcessingSettings = field(default_factory=ProcessingSettings)
+    synthetic: SyntheticSettings = field(default_factory=SyntheticSettings)
 
 
 @dataclass(frozen=True)
 class TrainingVolume:
-    """A high-resolution volume with its tissue at about 0 to 1."""
+    """A high-resolution volume with its tissue at about 0 to 1, or a label map."""
 
-    data: torch.Tensor  # (I, J, K) float32
+    data: torch.Tensor  # (I, J, K) float32, int32 of a label map
     voxel_size: tuple[float, ...]
     weight: float
     sizes_mm: tuple[float, ...]
+    labels: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,11 @@ class Batch(NamedTuple):
     high: torch.Tensor
     falloff: torch.Tensor
     processed: torch.Tensor | None = None
+
+    @property
+    def scale(self) -> int:
+        """High voxels per low voxel along each axis."""
+        return self.high.shape[-1] // self.low.shape[-1]
 
 
 def load_volumes(
@@ -178,9 +193,16 @@ def _load(path: Path, source: Source, smallest: int) -> TrainingVolume:
             f"{path}: shape {volume.shape} is smaller than a patch, which takes {smallest} voxels "
             "along each axis; leave it out or make patches smaller"
         )
-    data = normalise(volume.data, intensity_range(volume.data))
     sizes = tuple(float(size) for size in volume.voxel_size)
-    return TrainingVolume(torch.from_numpy(data), sizes, source.weight, source.sizes_mm)
+    if source.labels:
+        labels = torch.from_numpy(np.asarray(volume.data).round().astype(np.int32))
+        return TrainingVolume(labels, sizes, source.weight, source.sizes_mm, labels=True)
+    data = torch.from_numpy(normalise(volume.data, intensity_range(volume.data)))
+    if source.sizes_mm:
+        return TrainingVolume(data, sizes, source.weight, source.sizes_mm)
+    sharp = as_sharp_as_it_is(data, smallest)
+    sizes = tuple(size * n / m for size, n, m in zip(sizes, data.shape, sharp.shape, strict=True))
+    return TrainingVolume(sharp, sizes, source.weight, (0.0,))
 
 
 def make_pair(
@@ -188,14 +210,13 @@ def make_pair(
 ) -> Pair:
     """Pair ``index``: a volume, target size, contrast and degradation drawn from the seed."""
     rng = np.random.default_rng((seed, 1, index))
-    weights = np.array([volume.weight for volume in volumes])
-    volume = volumes[rng.choice(len(volumes), p=weights / weights.sum())]
-    minimum = settings.patch * scale
-    high = sharpened(volume, float(rng.choice(volume.sizes_mm)), minimum)
-    # Without crops nothing is drawn, so that recipes without them see the patches they always saw.
-    if settings.crop_probability > 0 and rng.random() < settings.crop_probability:
-        high = random_box(high, minimum, rng)
-    high = divisible(at_random_phase(high, scale, minimum, rng), scale)
+    # From a stream of its own, so that recipes without it see the patches they always saw.
+    invented = np.random.default_rng((seed, 5, index))
+    if invented.random() < settings.synthetic.probability:
+        high = synthetic_volume(settings.synthetic, seed, index)
+    else:
+        high = drawn_volume(volumes, settings, scale, rng)
+    high = divisible(at_random_phase(high, scale, settings.patch * scale, rng), scale)
     high = random_contrast(high, rng, settings.contrast)
     # From a stream of its own, so that recipes without it see the patches they always saw.
     unlike = np.random.default_rng((seed, 3, index))
@@ -215,6 +236,25 @@ def make_pair(
     return Pair(low, high, centres, spectral_falloff(low[None, None])[0], processed)
 
 
+def drawn_volume(
+    volumes: Sequence[TrainingVolume],
+    settings: DatasetSettings,
+    scale: int,
+    rng: np.random.Generator,
+) -> torch.Tensor:
+    """One of the volumes (I, J, K), at a target size or painted from its labels, maybe a box."""
+    weights = np.array([volume.weight for volume in volumes])
+    volume = volumes[rng.choice(len(volumes), p=weights / weights.sum())]
+    minimum = settings.patch * scale
+    if volume.labels:
+        return invented_contrast(random_box(volume.data, minimum, rng, LABEL_BOX), rng)
+    high = sharpened(volume, float(rng.choice(volume.sizes_mm)), minimum)
+    # Without crops nothing is drawn, so that recipes without them see the patches they always saw.
+    if settings.crop_probability > 0 and rng.random() < settings.crop_probability:
+        high = random_box(high, minimum, rng)
+    return high
+
+
 def sharpened(volume: TrainingVolume, size_mm: float, minimum: int) -> torch.Tensor:
     """The volume cropped in k-space to about ``size_mm``; axes coarser than that stay.
 
@@ -230,12 +270,32 @@ def sharpened(volume: TrainingVolume, size_mm: float, minimum: int) -> torch.Ten
     return apply_matrices(volume.data, matrices).abs()
 
 
-def random_box(volume: torch.Tensor, minimum: int, rng: np.random.Generator) -> torch.Tensor:
+def as_sharp_as_it_is(volume: torch.Tensor, minimum: int) -> torch.Tensor:
+    """The volume (I, J, K) cropped in k-space, along each axis, to what its spectrum holds.
+
+    No axis gets fewer than ``minimum`` voxels. A network trained on soft targets learns to be soft.
+    """
+    falloff = spectral_falloff(volume[None, None])[0].tolist()
+    targets = [
+        max(round(n / resolution_along(bands)), minimum)
+        for n, bands in zip(volume.shape, falloff, strict=True)
+    ]
+    if targets == list(volume.shape):
+        return volume
+    matrices = [fourier_matrix(n, m) for n, m in zip(volume.shape, targets, strict=True)]
+    return apply_matrices(volume, matrices).abs()
+
+
+def random_box(
+    volume: torch.Tensor, minimum: int, rng: np.random.Generator, maximum: int | None = None
+) -> torch.Tensor:
     """A box of the volume, of ``minimum`` voxels to all along each axis, off the outermost air.
 
-    Of what it leaves out, at least a quarter lies on either side.
+    Of what it leaves out, at least a quarter lies on either side. No axis gets more than
+    ``maximum`` voxels, if it is given and no less than the minimum.
     """
-    sizes = [int(rng.integers(min(minimum, n), n + 1)) for n in volume.shape]
+    most = [n if maximum is None else min(n, max(maximum, minimum)) for n in volume.shape]
+    sizes = [int(rng.integers(min(minimum, n), n + 1)) for n in most]
     starts = [
         round((n - size) * rng.uniform(0.25, 0.75))
         for n, size in zip(volume.shape, sizes, strict=True)

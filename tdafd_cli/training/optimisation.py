@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from tdafd_cli.networks.tdafd import TDAFD
+from tdafd_cli.networks.family import Family
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's quintic: singular values to about 0.7-1.2
 NEWTON_SCHULZ_STEPS = 5
@@ -77,7 +77,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def make_optimisers(
-    network: TDAFD, name: str, *, rate: float, decay: float
+    networks: Family, name: str, *, rate: float, decay: float
 ) -> list[torch.optim.Optimizer]:
     """AdamW for everything (``adamw``), or Muon for hidden layers' kernels and AdamW for the rest.
 
@@ -85,29 +85,44 @@ def make_optimisers(
     few numbers: AdamW has them in either case.
     """
     if name == "adamw":
-        return [_adamw(network.parameters(), rate, decay)]
+        return [adamw(networks.parameters(), rate, decay)]
     mixing = (nn.Conv3d, nn.ConvTranspose3d, nn.Linear)
-    apart = (network.head, network.tail, *network.condition)
+    apart = {
+        part for network in networks for part in (network.head, network.tail, *network.condition)
+    }
     kernels = [
         module.weight
-        for module in network.modules()
+        for module in networks.modules()
         if isinstance(module, mixing) and getattr(module, "groups", 1) == 1 and module not in apart
     ]
     taken = {id(kernel) for kernel in kernels}
-    others = [parameter for parameter in network.parameters() if id(parameter) not in taken]
-    return [Muon(kernels, lr=rate, weight_decay=decay), _adamw(others, rate, decay)]
+    others = [parameter for parameter in networks.parameters() if id(parameter) not in taken]
+    return [Muon(kernels, lr=rate, weight_decay=decay), adamw(others, rate, decay)]
 
 
-def _adamw(parameters: Iterable[nn.Parameter], rate: float, decay: float) -> torch.optim.Optimizer:
+def adamw(parameters: Iterable[nn.Parameter], rate: float, decay: float) -> torch.optim.Optimizer:
     """AdamW whose second moment forgets faster than usual, for small batches."""
     return torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=decay)
 
 
 def learning_rate(
-    step: int, *, peak: float, steps: int, warmup_steps: int, final_fraction: float
+    step: int,
+    *,
+    peak: float,
+    steps: int,
+    warmup_steps: int,
+    final_fraction: float,
+    cooldown: float | None = None,
 ) -> float:
-    """Linear warm-up over the first steps, times a cosine from the peak to a fraction of it."""
+    """Linear warm-up over the first steps, times a decay from the peak to a fraction of it.
+
+    The decay is a cosine over all steps; with ``cooldown`` it is a straight line over that share of
+    them, the last, so that a run whose length is still open can be ended at any time.
+    """
     warm = min(1.0, (step + 1) / max(warmup_steps, 1))
     done = min(1.0, step / max(steps, 1))
-    cosine = final_fraction + (1 - final_fraction) * (1 + math.cos(math.pi * done)) / 2
-    return peak * warm * cosine
+    if cooldown is None:
+        left = (1 + math.cos(math.pi * done)) / 2
+    else:
+        left = min(1.0, (1 - done) / cooldown)
+    return peak * warm * (final_fraction + (1 - final_fraction) * left)

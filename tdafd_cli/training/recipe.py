@@ -11,7 +11,7 @@ import tomli_w
 from tdafd_cli.configuration import read_toml
 from tdafd_cli.errors import RecipeError
 from tdafd_cli.output import replacing
-from tdafd_cli.training.loop import TrainingConfig
+from tdafd_cli.training.settings import TrainingConfig
 
 UNSHAPING = {"dataset.workers", "checkpoint_minutes"}
 """Settings that change nothing but time, so that a run may be resumed with others."""

@@ -7,31 +7,32 @@ import torch
 
 from tdafd_cli.errors import DataError, DeviceError, OutputError, RecipeError
 from tdafd_cli.evaluation.validation import ValidationCase, validation_cases
+from tdafd_cli.formats.folders import volume_paths
 from tdafd_cli.machine.devices import choose_device, choose_precision, threads_limited
 from tdafd_cli.machine.memory import freed_memory_kept
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.training import distribution
 from tdafd_cli.training.checkpoint import missing_checkpoint
 from tdafd_cli.training.dataset import load_volumes
-from tdafd_cli.training.loop import (
+from tdafd_cli.training.loop import Progress, train
+from tdafd_cli.training.recipe import differing_settings, read_recipe, write_recipe
+from tdafd_cli.training.settings import TrainingConfig
+from tdafd_cli.training.state import (
     CHECKPOINT,
-    Progress,
-    TrainingConfig,
     TrainingState,
     initialise,
     load_state,
     new_state,
-    train,
 )
-from tdafd_cli.training.recipe import differing_settings, read_recipe, write_recipe
-from tdafd_cli.volumes.files import volume_paths
 from tdafd_cli.weights.store import load_weights
 
 RECIPE = "recipe.toml"
+GENERIC = Path(__file__).with_name("generic.toml")
+"""Recipe for a folder of any volumes."""
 
 
 def config_of_run(recipe: Path | None, output: Path, *, resume: bool) -> TrainingConfig:
-    """Settings to train with: of a recipe, else of the run that is resumed, else built-in ones.
+    """Settings to train with: of a recipe, else of the run that is resumed, else the generic ones.
 
     Raises
     ------
@@ -40,7 +41,7 @@ def config_of_run(recipe: Path | None, output: Path, *, resume: bool) -> Trainin
     """
     if recipe is None and resume and (output / CHECKPOINT).is_file():
         recipe = output / RECIPE
-    return TrainingConfig() if recipe is None else read_recipe(recipe)
+    return read_recipe(GENERIC if recipe is None else recipe)
 
 
 def train_folder(
@@ -106,7 +107,7 @@ def train_folder(
         _check_unchanged(config, output / RECIPE)
     _check_batch(config)
     with distribution.process_group(place), threads_limited(threads), freed_memory_kept():
-        smallest = config.dataset.patch * config.network.scale
+        smallest = config.dataset.patch * max(config.scales)
         volumes = load_volumes(data, config.dataset.sources, smallest)
         cases = _cases(validation, data, config)
         state = load_state(output, config, place) if resume else new_state(config, place)
@@ -184,7 +185,11 @@ def _cases(validation: Path | None, data: Path, config: TrainingConfig) -> list[
     if shared:
         raise DataError(f"{min(shared)}: is in both training and validation; keep them apart")
     rank, processes = distribution.rank(), distribution.processes()
-    return list(validation_cases(paths, config.network.scale, rank=rank, processes=processes))
+    return [
+        case
+        for scale in config.scales
+        for case in validation_cases(paths, scale, rank=rank, processes=processes)
+    ]
 
 
 def _training_paths(data: Path, config: TrainingConfig) -> set[Path]:

@@ -13,16 +13,9 @@ from tdafd_cli.errors import DataError
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.sampling.spectrum import spectral_falloff
 from tdafd_cli.training.dataset import Batch, DatasetSettings, TrainingVolume
-from tdafd_cli.training.loop import (
-    TrainingConfig,
-    initialise,
-    load_state,
-    new_state,
-    save_state,
-    take_step,
-    target_of,
-    train,
-)
+from tdafd_cli.training.loop import take_step, target_of, train
+from tdafd_cli.training.settings import TrainingConfig
+from tdafd_cli.training.state import averaged, initialise, load_state, new_state, save_state
 from tdafd_cli.weights.file import save_weights
 from tdafd_cli.weights.store import load_weights
 
@@ -87,7 +80,7 @@ def test_limits_are_those_of_what_training_showed(tmp_path):
     assert (lowest <= 0).all()
     assert (highest >= 0).all()
     assert (highest - lowest).max() > 0
-    assert torch.equal(state.network.falloff_limits[0], lowest)
+    assert torch.equal(state.network.of_scale(2).falloff_limits[0], lowest)
 
 
 def test_a_step_tells_the_network_the_fall_off_of_its_batch():
@@ -96,7 +89,8 @@ def test_a_step_tells_the_network_the_fall_off_of_its_batch():
     losses = []
     for shift in (0, 3):
         state = new_state(CONFIG, CPU)
-        for last in (state.network.condition[-1], state.network.tail):
+        network = state.network.of_scale(2)
+        for last in (network.condition[-1], network.tail):
             torch.nn.init.normal_(last.weight, generator=torch.Generator().manual_seed(0))
         batch = Batch(low, high, spectral_falloff(low) + shift)
         losses.append(take_step(state, batch, CONFIG, torch.float32))
@@ -137,7 +131,7 @@ def test_a_run_leaves_log_checkpoint_and_weights(tmp_path):
     assert rows(tmp_path / "log.csv")[-1]["step"] == "6"
     weights = load_weights(tmp_path / "weights.safetensors")
     assert weights.config == TINY
-    for name, value in state.average.module.state_dict().items():
+    for name, value in averaged(state).of_scale(2).state_dict().items():
         torch.testing.assert_close(weights.state[name], value)
 
 
@@ -189,7 +183,7 @@ def test_initial_weights_reach_every_layer_but_another_scales_tail(tmp_path):
         config = replace(CONFIG, network=replace(TINY, scale=scale))
         state = new_state(config, CPU)
         initialise(state, weights)
-        for network in (state.network, state.average.module):
+        for network in (state.network.of_scale(scale), averaged(state).of_scale(scale)):
             torch.testing.assert_close(network.head.weight, trained.head.weight)
             assert bool(network.tail.weight.any()) == (scale == 2)
 
@@ -203,3 +197,54 @@ def test_initial_weights_of_another_network_are_told(tmp_path):
 def test_a_patch_off_the_networks_grid_is_refused():
     with pytest.raises(ValueError, match="not a multiple"):
         replace(CONFIG, dataset=replace(CONFIG.dataset, patch=20))
+
+
+FAMILY = replace(CONFIG, further_scales=(3,))
+
+
+def test_several_scales_take_turns(tmp_path):
+    state = new_state(FAMILY, CPU)
+    untrained = {network.config.scale: network.tail.weight.clone() for network in state.network}
+    run(tmp_path, FAMILY, state, until=1)
+    moved = {
+        network.config.scale: not torch.equal(network.tail.weight, untrained[network.config.scale])
+        for network in state.network
+    }
+    assert moved == {2: True, 3: False}
+    run(tmp_path, FAMILY, state)
+    for scale in (2, 3):
+        weights = load_weights(tmp_path / f"weights-x{scale}.safetensors")
+        assert weights.scale == weights.metadata["scale"] == scale
+        trained = averaged(state).of_scale(scale).state_dict()
+        for name, value in trained.items():
+            torch.testing.assert_close(weights.state[name], value)
+
+
+def test_a_resumed_family_equals_an_unbroken_one(tmp_path):
+    unbroken = run(tmp_path / "unbroken", FAMILY)
+    run(tmp_path / "broken", FAMILY, until=3)
+    resumed = run(tmp_path / "broken", FAMILY, load_state(tmp_path / "broken", FAMILY, CPU))
+    for name, value in unbroken.average.state_dict().items():
+        assert torch.equal(value, resumed.average.state_dict()[name]), name
+
+
+def test_resuming_with_other_scales_is_told(tmp_path):
+    run(tmp_path, FAMILY, until=1)
+    with pytest.raises(DataError, match="another network"):
+        load_state(tmp_path, CONFIG, CPU)
+
+
+@pytest.mark.parametrize("scales", [(2,), (5,), (3, 3)])
+def test_scales_that_cannot_be_trained_together_are_refused(scales):
+    with pytest.raises(ValueError, match="further_scales"):
+        replace(CONFIG, further_scales=scales)
+
+
+def test_a_teacher_of_one_scale_is_refused_for_several():
+    with pytest.raises(ValueError, match="teacher"):
+        replace(FAMILY, teacher="tdafd-x2")
+
+
+def test_a_schedule_that_is_unknown_is_refused():
+    with pytest.raises(ValueError, match="schedule"):
+        replace(CONFIG, schedule="linear")

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
+from tdafd_cli.networks.family import Family
+from tdafd_cli.networks.tdafd import TDAFDConfig
 from tdafd_cli.training.optimisation import Muon, learning_rate, make_optimisers, orthogonalised
 
 TINY = TDAFDConfig(channels=8, modules=2, attention_channels=4, token_channels=8)
@@ -41,7 +42,7 @@ def test_muon_steps_are_as_large_as_adams():
 
 @pytest.mark.parametrize("name", ["muon", "adamw"])
 def test_every_parameter_has_one_optimiser(name):
-    network = TDAFD(TINY)
+    network = Family(TINY, (2, 4))
     held = [
         id(parameter)
         for optimiser in make_optimisers(network, name, rate=1e-3, decay=0.0)
@@ -52,7 +53,7 @@ def test_every_parameter_has_one_optimiser(name):
 
 
 def test_muon_gets_no_biases_scales_or_depthwise_kernels():
-    muon, _ = make_optimisers(TDAFD(TINY), "muon", rate=1e-3, decay=0.0)
+    muon, _ = make_optimisers(Family(TINY, (2, 4)), "muon", rate=1e-3, decay=0.0)
     assert all(min(p.shape[:2]) > 1 and p.ndim in (2, 5) for p in muon.param_groups[0]["params"])
 
 
@@ -63,3 +64,10 @@ def test_learning_rate_warms_up_and_ends_at_its_fraction():
     assert rates[500] == pytest.approx(0.55, rel=1e-3)
     assert rates[-1] == pytest.approx(0.1)
     assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_a_cooldown_falls_in_the_last_steps_alone():
+    rates = [learning_rate(step, **SCHEDULE, cooldown=0.2) for step in range(1001)]
+    assert rates[10:801] == pytest.approx([1.0] * 791)
+    assert rates[900] == pytest.approx(0.55)
+    assert rates[-1] == pytest.approx(0.1)

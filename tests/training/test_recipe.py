@@ -6,8 +6,8 @@ import pytest
 
 from tdafd_cli.errors import OutputError, RecipeError
 from tdafd_cli.training.dataset import DatasetSettings, Source
-from tdafd_cli.training.loop import TrainingConfig
 from tdafd_cli.training.recipe import config_from, read_recipe, write_recipe
+from tdafd_cli.training.settings import TrainingConfig
 
 RECIPES = sorted((Path(__file__).parents[2] / "weights" / "recipes").glob("*.toml"))
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tdafd_cli.formats.files import read_volume
 from tdafd_cli.volumes.defects import Defects
 from tdafd_cli.volumes.findings import label_findings, noise_findings, volume_findings
-from tdafd_cli.volumes.nifti import read_volume
 from tdafd_cli.volumes.volume import Volume
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "head_2mm.nii.gz"
