@@ -12,6 +12,7 @@ from tdafd_cli.configuration import read_toml
 from tdafd_cli.errors import RecipeError
 from tdafd_cli.output import replacing
 from tdafd_cli.training.loop import TrainingConfig
+from tdafd_cli.training.recipe_faults import check_values
 
 UNSHAPING = {"dataset.workers", "checkpoint_minutes"}
 """Settings that change nothing but time, so that a run may be resumed with others."""
@@ -29,9 +30,11 @@ def read_recipe(path: Path) -> TrainingConfig:
     """
     values = read_toml(path, "recipe", RecipeError)
     try:
+        check_values(values, TrainingConfig)
         return config_from(values)
     except (dacite.DaciteError, ValueError) as error:
-        raise RecipeError(f"{path}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise RecipeError(f"{path}: {reason}; mend the recipe") from error
 
 
 def config_from(values: Mapping[str, Any]) -> TrainingConfig:
