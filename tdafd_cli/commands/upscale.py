@@ -29,7 +29,7 @@ MOST_WARNINGS = 3  # lines for one volume; --json has all
 
 
 def upscale(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", exists=True, help="NIfTI volume.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="NIfTI volume.")],
     target: Annotated[
         Path, typer.Argument(metavar="OUTPUT", help="NIfTI file to write: .nii or .nii.gz.")
     ],
@@ -61,7 +61,7 @@ def upscale(
         ),
     ] = "auto",
     overlap: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Voxels shared by neighbouring tiles.")
+        int, typer.Option(metavar="N", min=0, max=256, help="Voxels shared by neighbouring tiles.")
     ] = 48,
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Tiles per pass.")] = 1,
     threads: Threads = None,
@@ -99,12 +99,13 @@ def upscale(
     """Upscale one MRI volume."""
     if tile != "auto" and int(tile) <= overlap:
         raise typer.BadParameter(
-            f"{tile} must exceed the overlap of {overlap}", param_hint="--tile"
+            f"{tile} is not above the overlap of {overlap}; lower --overlap", param_hint="--tile"
         )
     with user_errors():
         from tdafd_cli.output import check_writable
-        from tdafd_cli.volumes.nifti import check_target
+        from tdafd_cli.volumes.nifti import check_source, check_target
 
+        check_source(source)
         check_target(target, overwrite, source=source)  # before torch takes its seconds
         if preview is not None:
             check_writable(preview, overwrite)

@@ -18,5 +18,5 @@ def volume_paths(folder: Path) -> list[Path]:
         raise DataError(f"{folder}: not a folder; give the folder that holds the volumes")
     paths = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(SUFFIXES))
     if not paths:
-        raise DataError(f"{folder}: holds no .nii or .nii.gz volume")
+        raise DataError(f"{folder}: holds no .nii or .nii.gz volume; check the name")
     return paths

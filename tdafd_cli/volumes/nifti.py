@@ -52,6 +52,12 @@ def read_volume(path: str | Path) -> Volume:
     return Volume(data, np.array(header.get_best_affine(), dtype=np.float64), header, path)
 
 
+def check_source(path: str | Path) -> None:
+    """Raise `VolumeError` if there is no such file or folder: ask before what takes seconds."""
+    if not Path(path).exists():
+        raise VolumeError(f"{path}: no such file; check the name")
+
+
 def check_target(path: str | Path, overwrite: bool = False, *, source: Path | None = None) -> None:
     """Raise `OutputError` if `write_volume` would refuse ``path``: ask before any computing.
 
