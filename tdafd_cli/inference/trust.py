@@ -1,10 +1,11 @@
-"""Trust: how far a network is to be believed on a volume as smooth, or as noisy, as this one.
+"""Trust: how much of the network's result is used on a volume as smooth, or as noisy, as this one.
 
-Weights learn from sharp volumes what detail a degradation took. In a volume that holds less than
-its voxels could, as after smoothing or a scanner's own interpolation, they look for detail that
-never was. The volume's spectrum tells: it falls deeper, or over a steeper cliff, than that of any
-sharp volume under any degradation of the training mixture. The more so, the more of the result is
-interpolation, which is all but perfect there. Likewise where it hardly falls at all, in noise.
+Networks learn from sharp volumes which detail a degradation removed. In a volume with less detail
+than its voxels could hold, as after smoothing or a scanner's own interpolation, they add detail
+that never existed. Such a volume is recognised by its spectrum, which falls lower, or more steeply,
+than that of any sharp volume under any degradation of the training mixture. The further beyond, the
+larger the share of interpolation in the result, which is nearly exact on such volumes. The same is
+done where the spectrum hardly falls at all, as in noise.
 """
 
 from dataclasses import dataclass
@@ -40,9 +41,9 @@ those of x2 by up to 0.2 across the slices; noise alone by 1.1. There a B-spline
 0.00 to 0.09 dB below the best of it, trilinear and sinc, and the networks up to 0.2."""
 
 HELD = -0.7
-"""Fall-off, in decades below the usual, that ends what a volume is said to hold: a fifth of the
-usual power. Put to scans whose phase axis was interpolated from 1.4 to 1.6 voxels, it gives 1.3 to
-1.5."""
+"""Fall-off, in decades below the usual, at which the resolution of a volume is read off: a fifth of
+the usual power. Applied to scans whose phase axis was interpolated from 1.4 to 1.6 voxels, it gives
+1.3 to 1.5."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class Trust:
     excess : tuple of float
         Decades by which the spectrum along I, J and K goes beyond that of any sharp volume.
     resolution : tuple of float
-        What the volume holds along I, J and K, in its own voxels: 1 where it holds all it could,
-        2 where it could have been stored in voxels twice as long.
+        True resolution along I, J and K, in voxels of the volume: 1 where it is as fine as the
+        voxels, 2 where voxels twice as long would hold as much.
     """
 
     share: float
@@ -69,7 +70,7 @@ class Trust:
 
 
 def trust_in(falloff: torch.Tensor, shape: tuple[int, ...], scale: int) -> Trust:
-    """Trust in the weights of a scale, given the fall-off (3, bands) of a volume of a shape."""
+    """Trust in the weights of a scale on a volume, from its fall-off (3, bands) and its shape."""
     judged = [
         bands if length >= FEWEST_VOXELS else [0.0] * len(bands)
         for bands, length in zip(falloff.tolist(), shape, strict=True)
@@ -105,12 +106,12 @@ def _roughness(bands: list[float], scale: int) -> float:
 
 
 def _faded(value: float, begin: float, end: float) -> float:
-    """0 up to the begin, 1 from the end on, and linear in between."""
+    """Ramp: 0 up to ``begin``, 1 from ``end`` on, and linear in between."""
     return min(1.0, max(0.0, (value - begin) / (end - begin)))
 
 
 def _resolution(bands: list[float]) -> float:
-    """Voxels per sample that a volume truly holds along an axis: where its fall-off passes HELD."""
+    """True resolution along an axis, in voxels: where the fall-off passes HELD."""
     before, level = BANDS[0], 0.0
     for frequency, band in zip(BANDS, bands, strict=True):
         if band < HELD:
@@ -152,7 +153,7 @@ def trust_findings(
             Finding(
                 "fallback",
                 f"{1 - network_share:.0%} of the result is {name} interpolation, as the network "
-                f"saw no scan so {kind} in training; --no-fallback gives the network's word alone",
+                f"saw no scan so {kind} in training; --no-fallback uses the network alone",
                 {"interpolation_share": round(1 - network_share, 3), "interpolation": name},
             )
         )

@@ -92,7 +92,7 @@ def download(
             except WeightsError:
                 _remove([_lock_path(target)])  # whoever waits for it has it open
                 raise
-        _remove(target.parent.glob(PARTIAL_PATTERN))  # whoever wrote them finds the target
+        _remove(target.parent.glob(PARTIAL_PATTERN))  # others that download it find the target
     return target
 
 
