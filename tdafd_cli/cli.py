@@ -13,6 +13,8 @@ import typer
 
 from tdafd_cli import __version__
 from tdafd_cli.commands.benchmark import benchmark
+from tdafd_cli.commands.doctor import doctor
+from tdafd_cli.commands.info import info
 from tdafd_cli.commands.train import train
 from tdafd_cli.commands.upscale import upscale
 from tdafd_cli.commands.usage import Commands
@@ -54,9 +56,11 @@ def tdafd(
 
 
 app.command()(upscale)
+app.command()(info)
 app.command()(train)
 app.command()(benchmark)
 app.add_typer(weights_app, name="weights")
+app.command()(doctor)
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

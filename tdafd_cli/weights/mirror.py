@@ -158,7 +158,7 @@ def fetch(
         except WeightsError as error:
             if number == len(entry.sources):
                 raise WeightsError(
-                    f"{entry.name}: {_shown(url)}: {error}; see to the mirror, or set "
+                    f"{entry.name}: {shown_address(url)}: {error}; see to the mirror, or set "
                     f"{URL_VARIABLE} to another"
                 ) from error
         else:
@@ -288,8 +288,8 @@ def _joined(base: str, source: str) -> str:
     return parts._replace(path=f"{parts.path.rstrip('/')}/{source}").geturl()
 
 
-def _shown(url: str) -> str:
-    """Address without the password or the token that it may hold."""
+def shown_address(url: str) -> str:
+    """An address without the password or the token that it may hold."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
