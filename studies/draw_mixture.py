@@ -21,8 +21,8 @@ from tdafd_cli.sampling.degradation import (
     divisible,
 )
 from tdafd_cli.training.augmentation import bias_field, remapped
+from tdafd_cli.volumes.formats import read_volume
 from tdafd_cli.volumes.intensity import intensity_range, normalise
-from tdafd_cli.volumes.nifti import read_volume
 
 SCALE = 2
 PANEL = 208  # pixels along each side

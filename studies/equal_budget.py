@@ -52,7 +52,7 @@ from tdafd_cli.training.loop import TrainingConfig, TrainingState, take_step
 from tdafd_cli.training.optimisation import make_optimisers
 from tdafd_cli.training.recipe import read_recipe
 from tdafd_cli.volumes.files import volume_paths
-from tdafd_cli.volumes.nifti import read_volume
+from tdafd_cli.volumes.formats import read_volume
 
 RECIPE = Path(__file__).with_name("equal_budget.toml")
 BUDGET_STEPS = 10_000  # of the schedule: a step of the learning rate is so much of the budget

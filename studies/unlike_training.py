@@ -24,9 +24,9 @@ from tdafd_cli.evaluation.validation import estimated, mean_gains, validation_ro
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
 from tdafd_cli.volumes.files import volume_paths
+from tdafd_cli.volumes.formats import read_volume
 from tdafd_cli.volumes.grid import regridded
 from tdafd_cli.volumes.intensity import intensity_range, normalise
-from tdafd_cli.volumes.nifti import read_volume
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.store import load_weights
 

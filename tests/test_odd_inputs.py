@@ -18,8 +18,8 @@ from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.upscaling import upscale_volume
 from tdafd_cli.networks.limits import OVERSHOOT, neighbourhood_range
 from tdafd_cli.sampling.degradation import degrade
+from tdafd_cli.volumes.formats import read_volume
 from tdafd_cli.volumes.grid import downscaled_affine
-from tdafd_cli.volumes.nifti import read_volume
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.file import Weights
 from tdafd_cli.weights.store import load_weights

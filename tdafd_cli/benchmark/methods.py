@@ -22,7 +22,7 @@ from tdafd_cli.machine.devices import threads_limited
 from tdafd_cli.networks.complexity import complexity, low_edge
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.interpolation import interpolate
-from tdafd_cli.volumes.nifti import read_volume, write_volume
+from tdafd_cli.volumes.formats import read_volume, write_volume
 from tdafd_cli.weights.file import Weights
 
 PLACEHOLDERS = ("{input}", "{output}")

@@ -23,7 +23,7 @@ from tdafd_cli.output import sha256
 from tdafd_cli.provenance import provenance
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
 from tdafd_cli.volumes.files import volume_paths
-from tdafd_cli.volumes.nifti import read_volume
+from tdafd_cli.volumes.formats import read_volume
 from tdafd_cli.weights.store import bundled_names, default_name, load_weights
 
 DIGITS = 8  # of a score: runs on one machine agree in them

@@ -30,7 +30,8 @@ def info(
 ) -> None:
     """Tell what a scan is, and what `tdafd upscale` would make of it. Writes nothing."""
     with user_errors():
-        from tdafd_cli.volumes.nifti import check_source, read_volume
+        from tdafd_cli.volumes.files import check_source
+        from tdafd_cli.volumes.formats import read_volume
 
         check_source(source)
         volume = read_volume(source)

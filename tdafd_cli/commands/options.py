@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from tdafd_cli.volumes.selection import VOLUMES
+
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -66,6 +68,21 @@ class OutputDtype(str, Enum):
     FLOAT64 = "float64"
 
 
+class PartName(str, Enum):
+    """Values of ``--part``."""
+
+    MAGNITUDE = "magnitude"
+    REAL = "real"
+    IMAGINARY = "imaginary"
+
+
+class NormalisationName(str, Enum):
+    """Values of ``--normalise``."""
+
+    SERIES = "series"
+    VOLUME = "volume"
+
+
 def check_device(name: str) -> str:
     """Refuse what names no device as a usage error."""
     if not DEVICE.fullmatch(name):
@@ -78,6 +95,13 @@ def check_tile(tile: str) -> str:
     if tile != "auto" and not (tile.isdecimal() and int(tile) > 0):
         raise typer.BadParameter(f"{tile!r} is neither auto nor a number of voxels")
     return tile
+
+
+def check_volumes(volumes: str) -> str:
+    """Refuse what is neither a number nor a slice as a usage error."""
+    if not VOLUMES.fullmatch(volumes):
+        raise typer.BadParameter(f"{volumes!r} is neither a number of a volume nor like 0:10")
+    return volumes
 
 
 def check_png(path: Path | None) -> Path | None:

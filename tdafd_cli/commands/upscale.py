@@ -13,13 +13,16 @@ from tdafd_cli.commands.options import (
     Device,
     Ensemble,
     LabelsName,
+    NormalisationName,
     OutputDtype,
+    PartName,
     PassesName,
     Precision,
     Quiet,
     Threads,
     check_png,
     check_tile,
+    check_volumes,
 )
 from tdafd_cli.commands.terminal import progress_bar, user_errors
 from tdafd_cli.commands.weights import download_bar
@@ -29,9 +32,19 @@ MOST_WARNINGS = 3  # lines for one volume; --json has all
 
 
 def upscale(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="NIfTI volume.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="NIfTI, Analyze, MGH, NRRD or MetaImage file, or a folder of DICOM files.",
+        ),
+    ],
     target: Annotated[
-        Path, typer.Argument(metavar="OUTPUT", help="NIfTI file to write: .nii or .nii.gz.")
+        Path,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="File to write: .nii.gz, .nii, .hdr, .mgz, .mgh, .nrrd, .nhdr, .mha or .mhd.",
+        ),
     ],
     scale: Annotated[
         int | None,
@@ -82,6 +95,25 @@ def upscale(
     dtype: Annotated[
         OutputDtype, typer.Option(help="Type of the stored numbers.")
     ] = OutputDtype.INPUT,
+    series: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER|UID", help="Which DICOM series of a folder of several."),
+    ] = None,
+    part: Annotated[
+        PartName | None, typer.Option(help="Of complex numbers, which are refused without it.")
+    ] = None,
+    volumes: Annotated[
+        str,
+        typer.Option(
+            metavar="N|N:N",
+            callback=check_volumes,
+            help="Which volumes of a series, from 0, as in 0:10. (default: all)",
+        ),
+    ] = ":",
+    normalise: Annotated[
+        NormalisationName,
+        typer.Option(help="Whether all volumes of a series share one range of intensities."),
+    ] = NormalisationName.SERIES,
     overwrite: Annotated[
         bool, typer.Option("--overwrite/--no-overwrite", help="Replace files that exist.")
     ] = False,
@@ -96,22 +128,24 @@ def upscale(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Upscale one MRI volume."""
+    """Upscale an MRI volume, or a series of volumes one after the other."""
     if tile != "auto" and int(tile) <= overlap:
         raise typer.BadParameter(
             f"{tile} is not above the overlap of {overlap}; lower --overlap", param_hint="--tile"
         )
     with user_errors():
         from tdafd_cli.output import check_writable
-        from tdafd_cli.volumes.nifti import check_source, check_target
+        from tdafd_cli.volumes.files import check_source
+        from tdafd_cli.volumes.formats import check_target
 
         check_source(source)
         check_target(target, overwrite, source=source)  # before torch takes its seconds
         if preview is not None:
             check_writable(preview, overwrite)
 
+        from tdafd_cli.inference.files import upscale_file
         from tdafd_cli.inference.settings import InferenceSettings
-        from tdafd_cli.inference.upscaling import upscale_file
+        from tdafd_cli.volumes.selection import Selection
         from tdafd_cli.weights.store import default_name, load_weights
 
         name = weights or default_name(scale)
@@ -134,6 +168,8 @@ def upscale(
                     fallback=fallback,
                     labels=labels.value,
                 ),
+                selection=Selection(series, part and part.value, volumes),
+                normalise=normalise.value,
                 dtype=dtype.value,
                 overwrite=overwrite,
                 progress=progress,

@@ -15,7 +15,7 @@ from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
 from tdafd_cli.sampling.interpolation import BASELINES, interpolate
-from tdafd_cli.volumes.nifti import read_volume
+from tdafd_cli.volumes.formats import read_volume
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,8 @@ from tdafd_cli import __version__
 from tdafd_cli.inference.execution import Execution
 from tdafd_cli.machine.memory import peak_memory
 from tdafd_cli.volumes.findings import Finding
+from tdafd_cli.volumes.formats import write_volume
 from tdafd_cli.volumes.images import image_of
-from tdafd_cli.volumes.nifti import write_volume
 from tdafd_cli.volumes.volume import Volume
 
 
@@ -28,8 +28,10 @@ class UpscaleReport:
         File that was read; None for an image in memory that has none.
     target, preview : str or None
         Files that were written.
+    sidecars : tuple of str
+        Copies of what lay beside a series.
     scale : int
-    input_shape, output_shape : (I, J, K)
+    input_shape, output_shape : (I, J, K), or (I, J, K, volumes) of a series
     input_voxel_size, output_voxel_size : (I, J, K)
         In the units of the affine.
     weights, weights_sha256 : str
@@ -57,6 +59,7 @@ class UpscaleReport:
     peak_memory_bytes: int
     version: str = __version__
     preview: str | None = None
+    sidecars: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values, the execution's among the others."""

@@ -19,54 +19,19 @@ from tdafd_cli.machine.memory import peak_memory
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.volumes.defects import Defects, find_defects, mended, restore_defects_
 from tdafd_cli.volumes.findings import Finding, label_findings, noise_findings, volume_findings
+from tdafd_cli.volumes.formats import check_dtype, read_volume
 from tdafd_cli.volumes.grid import regridded, upscaled_affine
 from tdafd_cli.volumes.images import volume_of
 from tdafd_cli.volumes.intensity import IntensityRange, denormalise, intensity_range, normalise
 from tdafd_cli.volumes.labels import label_count
-from tdafd_cli.volumes.nifti import check_dtype, check_target, read_volume
+from tdafd_cli.volumes.scan import Scan
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.file import Weights
 from tdafd_cli.weights.store import MOST_KEPT
 
 
-def upscale_file(
-    source: Path,
-    target: Path,
-    *,
-    weights: Weights,
-    settings: InferenceSettings | None = None,
-    dtype: str = "input",
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> Result:
-    """Upscale one file into another, which appears whole or not at all.
-
-    Parameters
-    ----------
-    source, target : Path
-        NIfTI files.
-    weights : Weights
-        Their scale is the scale.
-    settings : InferenceSettings, optional
-    dtype, overwrite
-        As for `write_volume`.
-    progress : callable, optional
-        Called after each tile with the number done and the number of all.
-
-    Raises
-    ------
-    TdafdError
-        In one line, whatever the reason; ``target`` is as it was then.
-    """
-    check_target(target, overwrite, source=source)
-    result = upscale_source(
-        source, weights=weights, settings=settings, dtype=dtype, progress=progress
-    )
-    return result.save(target, overwrite)
-
-
 def upscale_source(
-    source: str | Path | SpatialImage,
+    source: str | Path | SpatialImage | tuple[Scan, int],
     *,
     weights: Weights,
     settings: InferenceSettings | None = None,
@@ -77,10 +42,15 @@ def upscale_source(
 
     Parameters
     ----------
-    source : str, Path or nibabel image
-        NIfTI, as `read_volume` and `volume_of` take it.
-    weights, settings, dtype, progress
-        As for `upscale_file`.
+    source : str, Path, nibabel image, or Scan and number
+        As `read_volume` and `volume_of` take it, or which volume of a scan.
+    weights : Weights
+        Their scale is the scale.
+    settings : InferenceSettings, optional
+    dtype : str
+        Of image and file, as for `write_volume`.
+    progress : callable, optional
+        Called after each tile with the number done and the number of all.
 
     Raises
     ------
@@ -89,13 +59,13 @@ def upscale_source(
     """
     settings = settings or InferenceSettings()
     check_dtype(dtype)
-    if not isinstance(source, str | Path | SpatialImage):
+    if not isinstance(source, str | Path | SpatialImage | tuple):
         raise TypeError(f"expected a path or a nibabel image, got {type(source).__name__}")
     choose_precision(settings.precision, choose_device(settings.device))  # or fail before reading
     started = time.perf_counter()
-    low = read_volume(source) if isinstance(source, str | Path) else volume_of(source)
+    low = _read(source)
     read = time.perf_counter()
-    high, execution, findings = _upscaled(low, weights, settings, progress)
+    high, execution, findings = upscaled(low, weights, settings, progress)
     details = UpscaleReport(
         source=None if low.path is None else str(low.path),
         target=None,
@@ -129,7 +99,7 @@ def upscale_volume(
     DeviceError, MemoryLimitError
         In one line: the settings ask for what this machine does not have.
     """
-    return _upscaled(volume, weights, settings or InferenceSettings(), progress)[0]
+    return upscaled(volume, weights, settings or InferenceSettings(), progress)[0]
 
 
 @lru_cache(maxsize=MOST_KEPT)
@@ -142,15 +112,31 @@ def network_on(weights: Weights, device: torch.device) -> TDAFD:
     return weights.network().to(device)
 
 
-def _upscaled(
-    volume: Volume, weights: Weights, settings: InferenceSettings, progress: Progress | None
+def _read(source: str | Path | SpatialImage | tuple[Scan, int]) -> Volume:
+    if isinstance(source, tuple):
+        scan, number = source
+        (volume,) = scan.volumes([number])
+        return volume
+    return read_volume(source) if isinstance(source, str | Path) else volume_of(source)
+
+
+def upscaled(
+    volume: Volume,
+    weights: Weights,
+    settings: InferenceSettings,
+    progress: Progress | None = None,
+    limits: IntensityRange | None = None,
 ) -> tuple[Volume, Execution, tuple[Finding, ...]]:
+    """Upscaled volume, how it was made, and what was found.
+
+    ``limits`` are the intensities that stand for 0 and 1 in place of the volume's own.
+    """
     labels = label_count(volume.data) if settings.labels == "auto" else 0
     if settings.labels == "yes" or labels:
         return _repeated(volume, weights.scale, labels)
     defects = find_defects(volume.data) if settings.fallback else Defects()
     good = mended(volume.data, defects)
-    limits = intensity_range(good)
+    limits = limits or intensity_range(good)
     low = torch.from_numpy(normalise(good, limits))
     positive = bool(volume.data.min() >= 0)
     zero = limits.zero if positive else None

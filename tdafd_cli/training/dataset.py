@@ -32,8 +32,8 @@ from tdafd_cli.training.processing import (
     random_processing,
 )
 from tdafd_cli.volumes.files import volume_paths
+from tdafd_cli.volumes.formats import read_volume
 from tdafd_cli.volumes.intensity import intensity_range, normalise
-from tdafd_cli.volumes.nifti import read_volume
 
 FOREGROUND_LEVEL = 0.08  # of a normalised low volume
 MAXIMUM_CENTRES = 4096  # foreground voxels kept per pair to place patches at

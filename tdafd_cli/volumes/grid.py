@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
+from nibabel.nifti1 import Nifti1Header
 
-from tdafd_cli.volumes.nifti_header import regrid_header
+from tdafd_cli.volumes.nifti_header import regrid_header, spatial_shape
 from tdafd_cli.volumes.volume import Volume
 
 
@@ -62,6 +63,15 @@ def regridded(volume: Volume, data: np.ndarray, affine: np.ndarray) -> Volume:
     to_old_index = np.linalg.solve(volume.affine, affine)
     header = regrid_header(volume.header, data.shape, to_old_index)
     return replace(volume, data=data, affine=np.array(affine, dtype=np.float64), header=header)
+
+
+def upscaled_header(
+    header: Nifti1Header, affine: np.ndarray, scale: int
+) -> tuple[Nifti1Header, np.ndarray]:
+    """Header and affine of the grid that `upscaled_affine` describes, of a volume of ``header``."""
+    finer = upscaled_affine(affine, scale)
+    shape = tuple(scale * length for length in spatial_shape(header))
+    return regrid_header(header, shape, np.linalg.solve(affine, finer)), finer
 
 
 def _rescaled(affine: np.ndarray, size: float) -> np.ndarray:

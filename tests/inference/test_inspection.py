@@ -4,7 +4,7 @@ import pytest
 from tdafd_cli.inference.inspection import inspect_volume
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.upscaling import upscale_source
-from tdafd_cli.volumes.nifti import read_volume
+from tdafd_cli.volumes.formats import read_volume
 from tdafd_cli.weights.file import read_weights
 
 SETTINGS = InferenceSettings(device="cpu", precision="fp32", ensemble=2, consistency="none")

@@ -14,8 +14,8 @@ from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.machine.devices import computes_bf16
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.sampling.degradation import degrade
+from tdafd_cli.volumes.formats import read_volume
 from tdafd_cli.volumes.intensity import intensity_range, normalise
-from tdafd_cli.volumes.nifti import read_volume
 from tdafd_cli.weights.store import bundled_names, load_weights
 
 REPOSITORY = Path(__file__).parents[2]

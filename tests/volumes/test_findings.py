@@ -6,7 +6,7 @@ import pytest
 
 from tdafd_cli.volumes.defects import Defects
 from tdafd_cli.volumes.findings import label_findings, noise_findings, volume_findings
-from tdafd_cli.volumes.nifti import read_volume
+from tdafd_cli.volumes.formats import read_volume
 from tdafd_cli.volumes.volume import Volume
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "head_2mm.nii.gz"

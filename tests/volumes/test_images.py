@@ -6,8 +6,8 @@ import pytest
 from drawn_volumes import STORED, random_stored
 
 from tdafd_cli.errors import VolumeError
+from tdafd_cli.volumes.formats import OUTPUT_DTYPES, read_volume, write_volume
 from tdafd_cli.volumes.images import image_of, volume_of
-from tdafd_cli.volumes.nifti import OUTPUT_DTYPES, read_volume, write_volume
 
 SLOPES = [(1.0, 0.0), (0.25, -7.0)]
 
