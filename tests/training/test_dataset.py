@@ -234,7 +234,7 @@ def test_a_volume_that_is_none_is_left_out_and_told(tmp_path):
     told = []
     assert len(load_volumes(tmp_path, (Source(),), note=told.append)) == 1
     assert told[0].startswith(f"left out: {tmp_path / 'series.nii.gz'}: expected 3 dimensions")
-    assert "text.nii: not a NIfTI volume" in told[1]
+    assert "text.nii: not a volume of any format" in told[1]
     (tmp_path / "good.nii").unlink()
     with pytest.raises(VolumeError, match=r"series\.nii\.gz: expected 3 dimensions"):
         load_volumes(tmp_path, (Source(),))
