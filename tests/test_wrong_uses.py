@@ -83,7 +83,10 @@ USES = [
     # Places of upscale
     ("upscale none.nii out.nii.gz", "none.nii: no such file; check the name"),
     ("upscale data out.nii.gz", "data: a folder without DICOM files; name one volume in it"),
-    ("upscale dicom out.nii.gz", "dicom: 1 is damaged, or of a kind that is not read here; copy it "),
+    (
+        "upscale dicom out.nii.gz",
+        "dicom: 1 is damaged, or of a kind that is not read here; copy it ",
+    ),
     ("upscale scan.nii.gz out.tif", "out.tif: unknown kind of file; end its name in .nii.gz, "),
     ("upscale scan.nii.gz no/out.nii", "no does not exist; create it first"),
     ("upscale scan.nii.gz done.nii.gz", "done.nii.gz: exists; choose another name, or add --over"),
