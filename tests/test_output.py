@@ -113,7 +113,7 @@ def test_a_forbidden_folder_is_refused(users_folder, mode):
 def test_an_existing_file_is_replaced_only_on_request(tmp_path):
     target = tmp_path / "result.nii"
     target.touch()
-    with pytest.raises(OutputError, match="exists; choose another name, or ask to overwrite it"):
+    with pytest.raises(OutputError, match="exists; choose another name, or add --overwrite"):
         check_writable(target)
     check_writable(target, overwrite=True)
 
@@ -148,7 +148,7 @@ def test_the_input_is_not_replaced_even_on_request(tmp_path, link):
 def test_an_input_that_is_gone_does_not_matter(tmp_path):
     target, gone = tmp_path / "result.nii", tmp_path / "gone.nii"
     target.write_bytes(b"old")
-    with pytest.raises(OutputError, match="exists; choose another name, or ask to overwrite it"):
+    with pytest.raises(OutputError, match="exists; choose another name, or add --overwrite"):
         check_writable(target, source=gone)
     check_writable(target, overwrite=True, source=gone)
     assert target.read_bytes() == b"old"

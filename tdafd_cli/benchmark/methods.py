@@ -105,7 +105,8 @@ def external(name: str, command: str, *, seconds: float | None = None) -> Method
     missing = [part for part in PLACEHOLDERS if not any(part in word for word in words)]
     if missing:
         raise MethodError(
-            f"method {name}: its command lacks {' and '.join(missing)}, where the files' names go"
+            f"method {name}: its command lacks {' and '.join(missing)}, where the files' names go; "
+            f"write {name}='PROGRAM {{input}} {{output}}'"
         )
     run = partial(_run_command, name=name, words=words, seconds=seconds)
     return Method(name, "command", run, {"command": command})

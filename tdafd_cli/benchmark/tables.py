@@ -137,8 +137,13 @@ def to_markdown(tables: Sequence[Table]) -> str:
 
 
 def to_csv(results: Results) -> str:
-    """Scores, one line per volume, degradation and method; without data the costs."""
-    records = [asdict(record) for record in (results.rows or results.costs)]
+    """Scores, one line per volume, degradation and method; without data the costs.
+
+    Each has its scale, so that files of several runs may be joined.
+    """
+    records = [{"scale": results.scale} | asdict(row) for row in results.rows] or [
+        asdict(cost) for cost in results.costs
+    ]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(records[0]) if records else [], lineterminator="\n")
     writer.writeheader()

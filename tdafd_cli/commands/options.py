@@ -1,5 +1,6 @@
 """Options of the commands: their choices, their checks, and those that several commands take."""
 
+import os
 import re
 from enum import Enum
 from pathlib import Path
@@ -135,6 +136,15 @@ def check_png(path: Path | None) -> Path | None:
     return path
 
 
+def check_threads(threads: int | None) -> int | None:
+    """Tell where more threads are asked for than the machine can run; it then runs those."""
+    cores = os.cpu_count() or 1
+    if threads is not None and threads > cores:
+        typer.echo(f"note: --threads {threads}: this machine has {cores}, which are used", err=True)
+        return cores
+    return threads
+
+
 Device = Annotated[
     str,
     typer.Option(
@@ -173,6 +183,9 @@ Consistency = Annotated[
         "kspace where the input looks like truncated k-space, else none."
     ),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. (default: all cores)")]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, callback=check_threads, help="CPU threads. (default: all cores)"),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON about what was done.")]

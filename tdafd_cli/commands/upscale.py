@@ -41,7 +41,6 @@ def upscale(
         Path,
         typer.Argument(
             metavar="INPUT",
-            exists=True,
             help="NIfTI, Analyze, MGH, NRRD or MetaImage file, or a folder of DICOM files.",
         ),
     ],
@@ -81,7 +80,7 @@ def upscale(
         ),
     ] = "auto",
     overlap: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Voxels shared by neighbouring tiles.")
+        int, typer.Option(metavar="N", min=0, max=256, help="Voxels shared by neighbouring tiles.")
     ] = 48,
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Tiles per pass.")] = 1,
     threads: Threads = None,
@@ -140,13 +139,15 @@ def upscale(
     """Upscale an MRI volume, or a series of volumes one after the other."""
     if tile != "auto" and int(tile) <= overlap:
         raise typer.BadParameter(
-            f"{tile} must exceed the overlap of {overlap}", param_hint="--tile"
+            f"{tile} is not above the overlap of {overlap}; lower --overlap", param_hint="--tile"
         )
     ensemble, precision = preset(fast, best, ensemble, precision)
     with user_errors():
         from tdafd_cli.formats.files import check_target
+        from tdafd_cli.formats.folders import check_source
         from tdafd_cli.output import check_writable
 
+        check_source(source)
         check_target(target, overwrite, source=source)  # before torch takes its seconds
         if preview is not None:
             check_writable(preview, overwrite)

@@ -6,7 +6,7 @@ on the seed and their number alone: a resumed run sees exactly what an unbroken 
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from tdafd_cli.errors import DataError
+from tdafd_cli.errors import DataError, VolumeError
 from tdafd_cli.formats.files import read_volume
 from tdafd_cli.formats.folders import volume_paths
 from tdafd_cli.sampling.degradation import MixtureSettings, degrade, divisible, random_degradation
@@ -156,9 +156,14 @@ class Batch(NamedTuple):
 
 
 def load_volumes(
-    folder: Path, sources: Sequence[Source], smallest: int = 1
+    folder: Path,
+    sources: Sequence[Source],
+    smallest: int = 1,
+    note: Callable[[str], None] = lambda line: None,
 ) -> list[TrainingVolume]:
     """Read every volume that a source names; the first source that matches a file has it.
+
+    Files that cannot be read, or are no volume, are left out as long as their source has others.
 
     Parameters
     ----------
@@ -166,13 +171,15 @@ def load_volumes(
     sources : sequence of Source
     smallest : int
         Voxels that every axis must have: the edge of a high patch.
+    note : callable
+        Called with a line on each file that is left out.
 
     Raises
     ------
     DataError
         If the folder holds no volume, a source matches none, or a volume is too small.
     VolumeError
-        If a volume cannot be read.
+        If none of a source's volumes can be read: about the first of them.
     """
     remaining = volume_paths(folder)
     volumes: list[TrainingVolume] = []
@@ -180,9 +187,29 @@ def load_volumes(
         matching = set(folder.glob(source.pattern))
         chosen = [path for path in remaining if path in matching]
         if not chosen:
-            raise DataError(f"{folder}: no volume matches the source pattern {source.pattern!r}")
+            raise DataError(
+                f"{folder}: no volume matches the source pattern {source.pattern!r}; mend it in "
+                "the recipe, or give another folder"
+            )
         remaining = [path for path in remaining if path not in matching]
-        volumes.extend(_load(path, source, smallest) for path in chosen)
+        volumes.extend(_readable(chosen, source, smallest, note))
+    return volumes
+
+
+def _readable(
+    paths: Sequence[Path], source: Source, smallest: int, note: Callable[[str], None]
+) -> list[TrainingVolume]:
+    """Volumes of a source, without those that cannot be read."""
+    volumes, errors = [], []
+    for path in paths:
+        try:
+            volumes.append(_load(path, source, smallest))
+        except VolumeError as error:
+            errors.append(error)
+    if not volumes:
+        raise errors[0]
+    for each in errors:
+        note(f"left out: {each}")
     return volumes
 
 
@@ -191,7 +218,7 @@ def _load(path: Path, source: Source, smallest: int) -> TrainingVolume:
     if min(volume.shape) < smallest:
         raise DataError(
             f"{path}: shape {volume.shape} is smaller than a patch, which takes {smallest} voxels "
-            "along each axis; leave it out or make patches smaller"
+            "along each axis; leave it out, or lower patch under [dataset] in the recipe"
         )
     sizes = tuple(float(size) for size in volume.voxel_size)
     if source.labels:

@@ -74,6 +74,7 @@ def train(
     report: Callable[[Progress], None] = lambda progress: None,
     stop_after_seconds: float = math.inf,
     until: int | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> None:
     """Run the steps that are left, writing logs, checkpoints and weights into a folder.
 
@@ -101,6 +102,8 @@ def train(
         Checkpoint and return after this long; a resumed run goes on with the same schedule.
     until : int, optional
         Checkpoint and return after this step; a resumed run goes on likewise.
+    stopped : callable
+        Asked after every step whether to checkpoint and return, in one process or another.
     """
     stream = _batches_in_turn(volumes, config, state.step, device)
     for log in (LOG, VALIDATION_LOG):
@@ -113,7 +116,7 @@ def train(
     for batch in islice(stream, config.steps - state.step):
         losses.append(take_step(state, batch, config, dtype, teacher))
         state.seconds = clock() - begun
-        stop = math.isfinite(deadline) and distribution.any_of(clock() > deadline)
+        stop = distribution.any_of(stopped() or clock() > deadline)
         last = stop or state.step in (config.steps, until)
         report(_progress(state, config, losses[-1]))
         if state.step % LOG_EVERY == 0 or last:

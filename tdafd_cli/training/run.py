@@ -59,6 +59,8 @@ def train_folder(
     minutes: float = float("inf"),
     until: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
+    note: Callable[[str], None] = lambda line: None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> TrainingState:
     """Train on the volumes in a folder, leaving weights, recipe, checkpoint and logs in another.
 
@@ -85,6 +87,10 @@ def train_folder(
         Stop after this step, with a checkpoint to resume from.
     report : callable
         Called after every step, in the first process only.
+    note : callable
+        Called with a line on each volume that is left out, in the first process only.
+    stopped : callable
+        Asked after every step whether to stop, with a checkpoint to resume from.
 
     Returns
     -------
@@ -106,13 +112,17 @@ def train_folder(
     if resume and not change_recipe:
         _check_unchanged(config, output / RECIPE)
     _check_batch(config)
+    if validation is not None and not validation.exists():
+        raise DataError(f"{validation}: no such file or folder to validate on; check the name")
+    initial = None if init is None or resume else load_weights(init)
     with distribution.process_group(place), threads_limited(threads), freed_memory_kept():
         smallest = config.dataset.patch * max(config.scales)
-        volumes = load_volumes(data, config.dataset.sources, smallest)
+        told = note if distribution.rank() == 0 else lambda line: None
+        volumes = load_volumes(data, config.dataset.sources, smallest, told)
         cases = _cases(validation, data, config)
         state = load_state(output, config, place) if resume else new_state(config, place)
-        if init is not None and not resume:
-            initialise(state, load_weights(init))
+        if initial is not None:
+            initialise(state, initial)
         teacher = _teacher(config, place)
         if distribution.rank() == 0:
             output.mkdir(parents=True, exist_ok=True)
@@ -129,6 +139,7 @@ def train_folder(
             report=report if distribution.rank() == 0 else lambda progress: None,
             stop_after_seconds=60 * minutes,
             until=until,
+            stopped=stopped,
         )
     return state
 

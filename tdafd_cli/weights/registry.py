@@ -124,8 +124,11 @@ def read_registry(path: Path | None = None) -> dict[str, Entry]:
     values = read_toml(path, "registry", WeightsError)
     try:
         entries = [_entry(name, about) for name, about in values.items()]
-    except (dacite.DaciteError, ValueError) as error:
-        raise WeightsError(f"{path}: not a registry: {error}") from error
+    except ValueError as error:
+        raise WeightsError(
+            f"{path}: not a registry: {error}; `tdafd weights register` writes one "
+            f"({REGISTRY_VARIABLE} names it)"
+        ) from error
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
 
 
@@ -209,9 +212,23 @@ def _is_place(text: str) -> bool:
 def _entry(name: str, about: object) -> Entry:
     if not isinstance(about, Mapping):
         raise ValueError(f"{name!r} is not a table")
-    return dacite.from_dict(
-        Entry, {**about, "name": name}, dacite.Config(strict=True, cast=[tuple])
-    )
+    try:
+        return dacite.from_dict(
+            Entry, {**about, "name": name}, dacite.Config(strict=True, cast=[tuple])
+        )
+    except dacite.DaciteError as error:
+        raise ValueError(f"{name!r}: {_reason(error)}") from error
+
+
+def _reason(error: dacite.DaciteError) -> str:
+    """What is wrong with an entry, without the phrases of the library that converts it."""
+    if isinstance(error, dacite.MissingValueError):
+        return f"{error.field_path} is missing"
+    if isinstance(error, dacite.WrongTypeError):
+        return f"impossible {error.field_path} {error.value!r}"
+    if isinstance(error, dacite.UnexpectedDataError):
+        return f"unknown {', '.join(sorted(error.keys))}"
+    return " ".join(str(error).split())
 
 
 def _next_version(before: Entry | None, sha256: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tdafd_cli.errors import DataError
+from tdafd_cli.errors import DataError, VolumeError
 from tdafd_cli.sampling.degradation import MixtureSettings
 from tdafd_cli.sampling.matrices import apply_matrices, fourier_matrix
 from tdafd_cli.sampling.spectrum import BANDS, spectral_falloff
@@ -244,3 +244,17 @@ def test_a_volume_smaller_than_a_patch_is_named(tmp_path):
     with pytest.raises(DataError, match=r"small\.nii: shape \(40, 36, 31\) .* takes 32 voxels"):
         load_volumes(tmp_path, (Source(),), 32)
     assert len(load_volumes(tmp_path, (Source(),), 31)) == 2
+
+
+def test_a_volume_that_is_none_is_left_out_and_told(tmp_path):
+    save(tmp_path / "good.nii", (40, 36, 32))
+    series = nib.Nifti1Image(np.zeros((4, 4, 4, 3), np.int16), np.eye(4))
+    nib.save(series, tmp_path / "series.nii.gz")
+    (tmp_path / "text.nii").write_text("no volume")
+    told = []
+    assert len(load_volumes(tmp_path, (Source(),), note=told.append)) == 1
+    assert told[0].startswith(f"left out: {tmp_path / 'series.nii.gz'}: expected 3 dimensions")
+    assert "text.nii: not a volume of any format" in told[1]
+    (tmp_path / "good.nii").unlink()
+    with pytest.raises(VolumeError, match=r"series\.nii\.gz: expected 3 dimensions"):
+        load_volumes(tmp_path, (Source(),))

@@ -1,5 +1,6 @@
 import csv
 import re
+import signal
 from pathlib import Path
 
 import nibabel as nib
@@ -8,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tdafd_cli.cli import app
+from tdafd_cli.commands.train import _print_sometimes
+from tdafd_cli.training.loop import Progress
 from tdafd_cli.training.recipe import read_recipe
 from tdafd_cli.training.run import GENERIC, config_of_run
 from tdafd_cli.weights.store import load_weights
@@ -107,7 +110,7 @@ def test_training_starts_from_other_weights(folder):
     ("options", "message"),
     [
         (["--validation", "{folder}/training/a.nii.gz"], "in both training and validation"),
-        (["--validation", "{folder}/nowhere"], "not a folder"),
+        (["--validation", "{folder}/nowhere"], "no such file or folder to validate on"),
         (["--init", "tdafd-x9"], "tdafd-x9"),
         (["--resume"], "no checkpoint"),
         (["--recipe", "{folder}/none.toml"], "cannot read the recipe"),
@@ -202,3 +205,33 @@ def test_without_a_recipe_the_generic_one_is_taken(folder):
     (source,) = config.dataset.sources
     assert (source.pattern, source.sizes_mm) == ("**/*", ())
     assert config.network == load_weights("tdafd-x2").config  # so that --init fits
+
+
+def test_ctrl_c_keeps_the_step_that_was_done(folder, monkeypatch):
+    from tdafd_cli.training import loop
+
+    take_step = loop.take_step
+
+    def interrupted(state, *arguments):
+        if state.step == 1:
+            signal.raise_signal(signal.SIGINT)
+        return take_step(state, *arguments)
+
+    monkeypatch.setattr(loop, "take_step", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    result = train(folder)
+    assert result.exit_code == 130
+    note, error = result.stderr.splitlines()[-2:]
+    assert note == "note: stopping after this step; once more stops at once"
+    assert error == "error: interrupted after step 2, which is kept; go on with --resume"
+    assert signal.getsignal(signal.SIGINT) is before
+    monkeypatch.undo()
+    assert "step 3 of 3" in train(folder, "--resume").stdout
+
+
+def test_lines_of_training_fit_80_columns(capsys):
+    gains = {"kspace": 11.81, "gaussian": 15.35, "average": 12.6}
+    _print_sometimes(Progress(149_900, 150_000, 0.012345, 1e-3, 1_234_567.0, gains))
+    line = capsys.readouterr().err
+    assert line.startswith("step 149900 of 150000, loss 0.01235, 1234567 s, gains +11.81 +15.35 ")
+    assert len(line.rstrip()) <= 80
