@@ -1,4 +1,7 @@
-"""Errors that the user can act on: each message is one line, ready to print."""
+"""Errors that the user can act on, in one line each, and how such lines write sizes."""
+
+from collections.abc import Sequence
+from numbers import Integral
 
 
 class TdafdError(Exception):
@@ -39,3 +42,14 @@ class RecipeError(TdafdError):
 
 class MethodError(TdafdError):
     """A method under benchmark failed, or gave something else than the volume asked for."""
+
+
+def size_text(sizes: Sequence[float], *, digits: int = 4) -> str:
+    """Sizes along axes as text: counts of voxels in full, lengths to some significant digits.
+
+    >>> size_text((12345, 16, 14)), size_text((1.0, 1.25, 2.0064), digits=3)
+    ('12345 x 16 x 14', '1 x 1.25 x 2.01')
+    """
+    return " x ".join(
+        str(size) if isinstance(size, Integral) else f"{size:.{digits}g}" for size in sizes
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from head_volumes import heads, repeat  # noqa: F401 (fixtures)
 from hypothesis import settings
 from mirror_site import make_site, mirror_server, site  # noqa: F401 (fixtures)
 from nibabel.nifti1 import Nifti1Header

@@ -109,13 +109,14 @@ def test_exceptions_are_needed():
         assert other in own(imported(module, everywhere=True)), f"{exception}: no longer"
 
 
-def test_the_command_line_starts_without_slow_libraries():
-    pending, seen = {"cli"}, set()
+@pytest.mark.parametrize("start", ["cli", "inference.settings"])
+def test_the_command_line_starts_without_slow_libraries(start):
+    pending, seen = {start}, set()
     while pending:
         module = pending.pop()
         seen.add(module)
         names = imported(module, everywhere=False)
         slow = {name.split(".")[0] for name in names} & SLOW
-        assert not slow, f"{module}, which cli imports, imports {slow} at module level"
+        assert not slow, f"{module}, which {start} imports, imports {slow} at module level"
         rooms = {room(name) for name in own(names)} & set(ROOMS)  # imported before its modules
         pending |= (own(names) | rooms) - seen

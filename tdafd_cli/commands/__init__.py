@@ -1,1 +1,4 @@
-"""Commands of ``tdafd``: each parses, calls one function and prints."""
+"""Commands of ``tdafd``: each parses, calls one function and prints.
+
+Used elsewhere: `upscale.upscale`, `train.train`, `benchmark.benchmark` and `weights.app`.
+"""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tdafd_cli.commands.options import (
-    DEFAULT_SCALE,
     Consistency,
     ConsistencyName,
     Device,
@@ -145,6 +144,7 @@ def benchmark(
 
         from tdafd_cli.benchmark.run import BenchmarkSettings, example_path, run_benchmark
         from tdafd_cli.inference.settings import InferenceSettings
+        from tdafd_cli.weights.store import DEFAULT_SCALE
 
         results, panels = run_benchmark(
             BenchmarkSettings(

@@ -1,12 +1,12 @@
-"""Options that several commands take."""
+"""Options of the commands: their choices, their checks, and those that several commands take."""
 
 import re
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-DEFAULT_SCALE = 2
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -44,11 +44,46 @@ class ConsistencyName(str, Enum):
     AVERAGE = "average"
 
 
+class LabelsName(str, Enum):
+    """Values of ``--labels``."""
+
+    AUTO = "auto"
+    YES = "yes"
+    NO = "no"
+
+
+class OutputDtype(str, Enum):
+    """Values of ``--dtype``."""
+
+    INPUT = "input"
+    UINT8 = "uint8"
+    INT16 = "int16"
+    UINT16 = "uint16"
+    INT32 = "int32"
+    UINT32 = "uint32"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+
+
 def check_device(name: str) -> str:
     """Refuse what names no device as a usage error."""
     if not DEVICE.fullmatch(name):
         raise typer.BadParameter(f"{name!r} is none of auto, cpu, cuda, cuda:N, mps")
     return name
+
+
+def check_tile(tile: str) -> str:
+    """Refuse what is no edge of a tile as a usage error."""
+    if tile != "auto" and not (tile.isdecimal() and int(tile) > 0):
+        raise typer.BadParameter(f"{tile!r} is neither auto nor a number of voxels")
+    return tile
+
+
+def check_png(path: Path | None) -> Path | None:
+    """Refuse what is no PNG picture by its name as a usage error."""
+    if path is not None and path.suffix.lower() != ".png":
+        raise typer.BadParameter(f"'{path}' does not end in .png")
+    return path
 
 
 Device = Annotated[

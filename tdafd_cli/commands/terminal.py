@@ -1,7 +1,7 @@
 """What commands print on stderr: errors in one line, and progress."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, NoReturn
 
@@ -65,12 +65,3 @@ def progress_bar(
     with rich_progress.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(description, total=None, visible=unit != "bytes")
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
-
-
-def times(numbers: Sequence[float]) -> str:
-    """Sizes as text.
-
-    >>> times((1.0, 1.25, 2))
-    '1 x 1.25 x 2'
-    """
-    return " x ".join(f"{number:.4g}" for number in numbers)

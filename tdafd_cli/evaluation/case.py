@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tdafd_cli.errors import VolumeError
+from tdafd_cli.errors import VolumeError, size_text
 from tdafd_cli.evaluation.metrics import SSIM_WINDOW
 from tdafd_cli.sampling.degradation import degrade, divisible
 from tdafd_cli.volumes.foreground import foreground_mask
@@ -78,10 +78,9 @@ def reference(name: str, volume: Volume, scale: int) -> Reference:
     high = divisible(torch.from_numpy(np.asarray(volume.data, np.float32)), scale)
     least = max(SSIM_WINDOW, 2 * scale)
     if min(high.shape) < least:
-        size = " x ".join(map(str, volume.shape))
         raise VolumeError(
-            f"{volume.path or name}: {size} voxels are too few at x{scale}, which needs {least} "
-            "along each axis; leave it out or lower the scale"
+            f"{volume.path or name}: {size_text(volume.shape)} voxels are too few at x{scale}, "
+            f"which needs {least} along each axis; leave it out or lower the scale"
         )
     if high.min() == high.max():
         raise VolumeError(f"{volume.path or name}: constant but for its edge; leave it out")

@@ -1,1 +1,5 @@
-"""A network over a whole volume, in tiles that fit the memory, and from file to file."""
+"""A network over a whole volume, in tiles that fit the memory, and from file to file.
+
+Used elsewhere: `settings.InferenceSettings`; `upscaling.upscale_file` and `upscaling.upscale_source`,
+which give a `result.Result`; `prediction.predict_volume` below them, for normalised tensors.
+"""

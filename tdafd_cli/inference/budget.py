@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tdafd_cli.errors import MemoryLimitError
+from tdafd_cli.errors import MemoryLimitError, size_text
 from tdafd_cli.inference.ensemble import passes
 from tdafd_cli.inference.execution import Execution
 from tdafd_cli.inference.settings import InferenceSettings
@@ -136,16 +136,11 @@ def check_budget(job: Job, tile: tuple[int, ...], budget: int) -> None:
     else:
         advice = "free some memory, lower the overlap, or crop the volume"
     raise MemoryLimitError(
-        f"tiles of {as_text(tile)} voxels need about {needed / 1e9:.3g} GB, and beside the result "
-        f"{max(budget, 0) / 1e9:.3g} GB are free ({job.device}); {advice}"
+        f"tiles of {size_text(tile)} voxels need about {needed / 1e9:.3g} GB, and beside the "
+        f"result {max(budget, 0) / 1e9:.3g} GB are free ({job.device}); {advice}"
     )
 
 
 def tile_memory(job: Job, tile: tuple[int, ...]) -> int:
     """Bytes that a batch of tiles takes in the network."""
     return memory_needed(job.config, math.prod(tile) * job.settings.batch_size, job.dtype)
-
-
-def as_text(tile: tuple[int, ...]) -> str:
-    """Edges as text."""
-    return " x ".join(str(edge) for edge in tile)

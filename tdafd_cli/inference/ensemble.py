@@ -4,9 +4,13 @@ A network errs differently on a mirrored volume, so part of its error averages o
 CVPR 2016; Lim et al., CVPR Workshops 2017). Each mirror image costs a pass.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # so that settings know the passes without importing torch
+    from torch import Tensor
 
 MIRRORS = ((), (2, 3, 4), (2,), (3, 4), (3,), (2, 4), (4,), (2, 3))
 """Axes of (B, 1, I, J, K) along which pass after pass is mirrored."""

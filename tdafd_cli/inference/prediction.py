@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from tdafd_cli.errors import size_text
 from tdafd_cli.inference.budget import (
     Job,
-    as_text,
     check_budget,
     check_memory,
     planned_execution,
@@ -201,7 +201,7 @@ def _predict_within_memory(job: Job, progress: Progress | None) -> tuple[Tensor,
         # Beyond the handler, whose traceback keeps the failed pass's tensors alive.
         notes = (
             *notes,
-            f"no memory for tiles of {as_text(execution.tile)}: smaller ones were used",
+            f"no memory for tiles of {size_text(execution.tile)}: smaller ones were used",
         )
         budget = tile_memory(job, execution.tile) // 2
         job = replace(job, settings=replace(job.settings, tile="auto"))

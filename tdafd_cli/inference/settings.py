@@ -1,10 +1,13 @@
-"""Settings of inference: everything about a run but the weights and the volume."""
+"""Settings of inference: everything about a run but the weights and the volume.
+
+Nothing here imports torch, so that settings can be checked before it takes its seconds to load.
+"""
 
 from dataclasses import dataclass
 
 from tdafd_cli.inference.ensemble import PASSES
-from tdafd_cli.machine.devices import PRECISIONS
-from tdafd_cli.sampling.consistency import CONSISTENCIES
+from tdafd_cli.machine.precisions import PRECISIONS
+from tdafd_cli.sampling.kinds import CONSISTENCIES
 
 OVERLAP = 48
 """Low voxels shared by default: three windows of the network, of which the outer two hold most of

@@ -1,55 +1,32 @@
 """Upscale volumes and files with trained weights."""
 
 import time
-from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from nibabel.spatialimages import SpatialImage
 
-from tdafd_cli import __version__
 from tdafd_cli.inference.execution import WITHOUT_NETWORK, Execution
 from tdafd_cli.inference.prediction import predict_volume
+from tdafd_cli.inference.result import Result, UpscaleReport, seconds_of
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.tiling import Progress
 from tdafd_cli.inference.trust import trust_findings
 from tdafd_cli.machine.devices import choose_device, choose_precision
 from tdafd_cli.machine.memory import peak_memory
+from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.volumes.defects import Defects, find_defects, mended, restore_defects_
 from tdafd_cli.volumes.findings import Finding, label_findings, noise_findings, volume_findings
 from tdafd_cli.volumes.grid import regridded, upscaled_affine
+from tdafd_cli.volumes.images import volume_of
 from tdafd_cli.volumes.intensity import IntensityRange, denormalise, intensity_range, normalise
 from tdafd_cli.volumes.labels import label_count
-from tdafd_cli.volumes.nifti import check_target, read_volume, write_volume
+from tdafd_cli.volumes.nifti import check_dtype, check_target, read_volume
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.file import Weights
-
-
-@dataclass(frozen=True)
-class UpscaleReport:
-    """What `upscale_file` did: from which file to which, how, and at what cost."""
-
-    source: str
-    target: str
-    scale: int
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    input_voxel_size: tuple[float, ...]
-    output_voxel_size: tuple[float, ...]
-    weights: str
-    weights_sha256: str
-    execution: Execution
-    warnings: tuple[Finding, ...]
-    seconds: dict[str, float]
-    peak_memory_bytes: int
-    version: str = __version__
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as plain values, the execution's among the others."""
-        values = asdict(self)
-        execution = values.pop("execution")
-        return {**values, **execution}
+from tdafd_cli.weights.store import MOST_KEPT
 
 
 def upscale_file(
@@ -61,7 +38,7 @@ def upscale_file(
     dtype: str = "input",
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> UpscaleReport:
+) -> Result:
     """Upscale one file into another, which appears whole or not at all.
 
     Parameters
@@ -81,25 +58,47 @@ def upscale_file(
     TdafdError
         In one line, whatever the reason; ``target`` is as it was then.
     """
-    settings = settings or InferenceSettings()
-    started = time.perf_counter()
     check_target(target, overwrite, source=source)
+    result = upscale_source(
+        source, weights=weights, settings=settings, dtype=dtype, progress=progress
+    )
+    return result.save(target, overwrite)
+
+
+def upscale_source(
+    source: str | Path | SpatialImage,
+    *,
+    weights: Weights,
+    settings: InferenceSettings | None = None,
+    dtype: str = "input",
+    progress: Progress | None = None,
+) -> Result:
+    """Upscale a file or an image in memory, and write nothing.
+
+    Parameters
+    ----------
+    source : str, Path or nibabel image
+        NIfTI, as `read_volume` and `volume_of` take it.
+    weights, settings, dtype, progress
+        As for `upscale_file`.
+
+    Raises
+    ------
+    TdafdError
+        In one line, whatever the reason.
+    """
+    settings = settings or InferenceSettings()
+    check_dtype(dtype)
+    if not isinstance(source, str | Path | SpatialImage):
+        raise TypeError(f"expected a path or a nibabel image, got {type(source).__name__}")
     choose_precision(settings.precision, choose_device(settings.device))  # or fail before reading
-    low = read_volume(source)
+    started = time.perf_counter()
+    low = read_volume(source) if isinstance(source, str | Path) else volume_of(source)
     read = time.perf_counter()
     high, execution, findings = _upscaled(low, weights, settings, progress)
-    predicted = time.perf_counter()
-    write_volume(target, high, dtype=dtype, overwrite=overwrite)
-    written = time.perf_counter()
-    seconds = {
-        "read": read - started,
-        "network": predicted - read,
-        "write": written - predicted,
-        "total": written - started,
-    }
-    return UpscaleReport(
-        source=str(source),
-        target=str(target),
+    details = UpscaleReport(
+        source=None if low.path is None else str(low.path),
+        target=None,
         scale=weights.scale,
         input_shape=low.shape,
         output_shape=high.shape,
@@ -109,9 +108,10 @@ def upscale_file(
         weights_sha256=weights.sha256,
         execution=execution,
         warnings=findings,
-        seconds={name: round(value, 3) for name, value in seconds.items()},
+        seconds=seconds_of(read - started, time.perf_counter() - read, 0.0),
         peak_memory_bytes=peak_memory(torch.device(execution.device)),
     )
+    return Result(low, high, details, dtype)
 
 
 def upscale_volume(
@@ -132,6 +132,16 @@ def upscale_volume(
     return _upscaled(volume, weights, settings or InferenceSettings(), progress)[0]
 
 
+@lru_cache(maxsize=MOST_KEPT)
+def network_on(weights: Weights, device: torch.device) -> TDAFD:
+    """Network of some weights on a device: built once, however many volumes it upscales.
+
+    No volume leaves a trace in it: precisions and threads are chosen around each call
+    (`predict_volume`), never in the network, and each device has one of its own.
+    """
+    return weights.network().to(device)
+
+
 def _upscaled(
     volume: Volume, weights: Weights, settings: InferenceSettings, progress: Progress | None
 ) -> tuple[Volume, Execution, tuple[Finding, ...]]:
@@ -144,7 +154,8 @@ def _upscaled(
     low = torch.from_numpy(normalise(good, limits))
     positive = bool(volume.data.min() >= 0)
     zero = limits.zero if positive else None
-    high, execution = predict_volume(weights.network(), low, settings, progress, zero)
+    network = network_on(weights, choose_device(settings.device))
+    high, execution = predict_volume(network, low, settings, progress, zero)
     data = _denormalised(high.numpy(), limits, volume.data.dtype)
     restore_defects_(data, volume.data, good, defects)
     if positive:

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import torch
 
 from tdafd_cli.errors import DeviceError
+from tdafd_cli.machine.precisions import PRECISIONS
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 BF16_INSTRUCTIONS = {"amx_bf16", "avx512_bf16", "sve_bf16"}  # as PyTorch names them
 
 
@@ -55,7 +56,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         return _fastest_precision(device)
     if device.type == "mps" and name != "fp32":  # autocast is young there, and unchecked here
         raise DeviceError(f"precision {name}: not supported on mps; use fp32")
-    return PRECISIONS[name]
+    return DTYPES[name]
 
 
 def computes_bf16(device: torch.device) -> bool:
@@ -67,7 +68,7 @@ def computes_bf16(device: torch.device) -> bool:
 
 def precision_name(dtype: torch.dtype) -> str:
     """Name of a precision that :func:`choose_precision` gave."""
-    return next(name for name, precision in PRECISIONS.items() if precision == dtype)
+    return next(name for name, precision in DTYPES.items() if precision == dtype)
 
 
 @contextmanager

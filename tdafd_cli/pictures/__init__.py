@@ -1,1 +1,4 @@
-"""Pictures of volumes."""
+"""Pictures of volumes.
+
+Used elsewhere: `preview.write_preview`.
+"""

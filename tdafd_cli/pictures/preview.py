@@ -7,7 +7,7 @@ import torch
 from nibabel.orientations import apply_orientation, io_orientation
 from PIL import Image, ImageDraw, ImageFont
 
-from tdafd_cli.errors import OutputError
+from tdafd_cli.errors import OutputError, size_text
 from tdafd_cli.output import check_writable, replacing
 from tdafd_cli.sampling.matrices import apply_matrices, bspline_matrix
 from tdafd_cli.volumes.foreground import foreground_box, foreground_mask
@@ -135,7 +135,7 @@ def _page(
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(FONT_PIXELS)
     for column, (name, voxel_size) in enumerate(headings):
         left = GAP_PIXELS + column * width
-        size = " x ".join(f"{length:.3g}" for length in voxel_size)
+        size = size_text(voxel_size, digits=3)
         draw.text((left, HEADING_PIXELS / 2), name, BRIGHT, font, "lm")
         right = left + width - 2 * GAP_PIXELS
         draw.text((right, HEADING_PIXELS / 2), f"{size} mm", PALE, font, "rm")

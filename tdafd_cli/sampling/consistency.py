@@ -18,8 +18,6 @@ import torch
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS, Profile
 from tdafd_cli.sampling.matrices import Array, apply_matrices
 
-CONSISTENCIES = ("auto", "none", *BENCHMARK_DEGRADATIONS)
-
 TRUNCATION = BENCHMARK_DEGRADATIONS["kspace"].profiles[0]
 RIVALS = (
     *(Profile("kspace", taper) for taper in (0.3, 0.6)),

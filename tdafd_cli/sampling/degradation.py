@@ -89,6 +89,7 @@ BENCHMARK_DEGRADATIONS = {
     "gaussian": _benchmark("gaussian", BENCHMARK_SIGMA_VOXELS),
     "average": _benchmark("average", 1.0),
 }
+"""By the names in `kinds.DEGRADATIONS`."""
 
 
 @dataclass(frozen=True)

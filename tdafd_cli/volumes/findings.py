@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tdafd_cli.errors import size_text
 from tdafd_cli.volumes.defects import Defects
 from tdafd_cli.volumes.noise import noise_level
 from tdafd_cli.volumes.volume import Volume
@@ -124,11 +125,11 @@ def _thick_slices(volume: Volume) -> Iterator[Finding]:
     ratio = max(sizes) / min(sizes)
     if ratio <= THICK:
         return
-    told = " x ".join(f"{size:.3g}" for size in sizes)
     yield Finding(
         "thick-slices",
-        f"voxels are {told} mm: every axis is made finer alike, so the result's stay {ratio:.1f} "
-        "times as long as wide; expect little between slices, and do not take it for isotropic",
+        f"voxels are {size_text(sizes, digits=3)} mm: every axis is made finer alike, "
+        f"so the result's stay {ratio:.1f} times as long as wide; expect little between "
+        "slices, and do not take it for isotropic",
         {"voxel_size": [round(size, 4) for size in sizes], "ratio": round(ratio, 2)},
     )
 

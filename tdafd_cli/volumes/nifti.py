@@ -48,8 +48,7 @@ def read_volume(path: str | Path) -> Volume:
     path = Path(path)
     with _reading(path) as stream:
         header = read_header(stream)
-        data = _scaled(_read_stored(stream, header), *slope_intercept(header))
-        _check_intensities(data)
+        data = intensities(_read_stored(stream, header), *slope_intercept(header))
     return Volume(data, np.array(header.get_best_affine(), dtype=np.float64), header, path)
 
 
@@ -100,21 +99,53 @@ def write_volume(
         The target is refused by `check_target`, or writing fails. No partial file is left.
     """
     path = Path(path)
+    _check_storable(volume, dtype)
+    check_target(path, overwrite, source=volume.path)
+    with replacing(path) as file, _compressed(file, path) as stream:
+        _write(stream, volume, dtype)
+
+
+def write_stream(stream: Stream, volume: Volume, *, dtype: str = "input") -> None:
+    """Write a NIfTI file, not compressed, into a stream, as `write_volume` does into a file."""
+    _check_storable(volume, dtype)
+    _write(stream, volume, dtype)
+
+
+def check_dtype(dtype: str) -> None:
+    """Raise `ValueError` if ``dtype`` is none of `OUTPUT_DTYPES`."""
     if dtype not in OUTPUT_DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(OUTPUT_DTYPES)}, got {dtype!r}")
+
+
+def intensities(stored: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> np.ndarray:
+    """Intensities that stored numbers stand for, in a copy: float32, or float64 if need be.
+
+    Raises
+    ------
+    VolumeError
+        They are not all finite, or all the same. The message names no file.
+    """
+    data = _scaled(stored, slope, intercept)
+    _check_intensities(data)
+    return data
+
+
+def _check_storable(volume: Volume, dtype: str) -> None:
+    check_dtype(dtype)
     if spatial_shape(volume.header) != volume.shape:
         raise ValueError("header and data differ in shape: regridded makes them agree")
     if not np.isfinite(volume.data).all():
         raise ValueError("intensities must be finite")
-    check_target(path, overwrite, source=volume.path)
+
+
+def _write(stream: Stream, volume: Volume, dtype: str) -> None:
     header = volume.header.copy()
     if dtype != "input":
         header.set_data_dtype(dtype)
     header["scl_slope"], header["scl_inter"] = _storage_scaling(volume, header.get_data_dtype())
     header["vox_offset"] = 0  # nibabel then leaves the room that the extensions need
-    with replacing(path) as file, _compressed(file, path) as stream:
-        header.write_to(stream)
-        _write_voxels(stream, volume.data, header)
+    header.write_to(stream)
+    _write_voxels(stream, volume.data, header)
 
 
 @contextmanager

@@ -5,6 +5,8 @@ import logging
 import math
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import numpy as np
@@ -41,21 +43,30 @@ def read_header(stream: Stream) -> Nifti1Header:
     """
     kind = header_class(stream.read(Nifti2Header.sizeof_hdr))
     stream.seek(0)
-    try:
+    with _readable():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd lengths of extensions, repaired on writing
             header: Nifti1Header = kind.from_fileobj(stream, check=False)
+        check_header(header)
+        _check_offset(header)
+    return header
+
+
+def check_header(header: Nifti1Header) -> None:
+    """Repair what nibabel can in a header, in place, and check that its volume can be upscaled.
+
+    Raises
+    ------
+    VolumeError
+        As for `read_header`.
+    """
+    with _readable():
         _check_voxel_size(header)  # before zeros are replaced by ones
         header.check_fix(logger=_MUTED)
         _check_shape(header)
         _check_dtype(header)
         _check_affine(header)
-        _check_offset(header)
         slope_intercept(header)
-    except (HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
-        reason = " ".join(str(error).split())
-        raise VolumeError(f"unusable NIfTI header ({reason}); repair it or export again") from error
-    return header
 
 
 def spatial_shape(header: Nifti1Header) -> tuple[int, int, int]:
@@ -108,6 +119,16 @@ def regrid_header(
     for name in ("slice_code", "slice_start", "slice_end", "slice_duration"):
         header[name] = 0
     return header
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Say in one line what nibabel finds unreadable in a header."""
+    try:
+        yield
+    except (HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        raise VolumeError(f"unusable NIfTI header ({reason}); repair it or export again") from error
 
 
 def _check_voxel_size(header: Nifti1Header) -> None:

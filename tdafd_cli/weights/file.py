@@ -37,9 +37,9 @@ LARGEST_SETTING = 4096
 """Of a network's configuration: beyond it, building the network alone could take all memory."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Weights:
-    """Trained weights of one network.
+    """Trained weights of one network; two are equal only if they are one, as tensors have no truth.
 
     Attributes
     ----------

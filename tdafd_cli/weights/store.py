@@ -1,5 +1,6 @@
 """Find weights by name, or as a file, and load them."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from tdafd_cli.errors import WeightsError
@@ -9,6 +10,12 @@ from tdafd_cli.weights.metadata import SUFFIX
 from tdafd_cli.weights.mirror import Progress
 from tdafd_cli.weights.registry import bundled_path, find_entry, is_file_name, read_registry
 
+DEFAULT_SCALE = 2
+"""Where neither a scale nor weights are asked for."""
+
+MOST_KEPT = 4
+"""Weights that `kept_weights` keeps at once: one for each scale there is, and one more."""
+
 PICKLED_SUFFIXES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 
 
@@ -17,14 +24,15 @@ def bundled_names() -> tuple[str, ...]:
     return tuple(name for name, entry in read_registry().items() if bundled_path(entry).is_file())
 
 
-def default_name(scale: int) -> str:
-    """Name of the weights that serve a scale when none are asked for.
+def default_name(scale: int | None = None) -> str:
+    """Name of the weights that serve a scale, `DEFAULT_SCALE` if None, when none are asked for.
 
     Raises
     ------
     WeightsError
         If this version knows none for this scale.
     """
+    scale = scale or DEFAULT_SCALE
     name = f"tdafd-x{scale}"
     if name not in read_registry():
         raise WeightsError(f"{_none_for(scale)}; choose another scale, or give a {SUFFIX} file")
@@ -54,9 +62,40 @@ def load_weights(
         for another scale, of other shapes than their configuration says, or not finite.
     """
     name, path = _find(name_or_path, progress)
-    weights = read_weights(path, name=name)
+    return _serving(scale, read_weights(path, name=name))
+
+
+def kept_weights(name_or_path: str | Path, *, scale: int | None = None) -> Weights:
+    """Weights as `load_weights` gives them, read again only if their file has changed.
+
+    The same file gives the same record, and with it the same network (see
+    `tdafd_cli.inference.upscaling.network_on`), as long as its name, path, size and time of change
+    are the same. The last few are kept, so that calls may alternate between scales.
+
+    Raises
+    ------
+    WeightsError
+        As for `load_weights`.
+    """
+    name, path = _find(name_or_path, None)
+    try:
+        about = path.stat()
+    except OSError:  # read_weights says why
+        return load_weights(name_or_path, scale=scale)
+    return _serving(scale, _read_once(path.resolve(), name, about.st_size, about.st_mtime_ns))
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def _read_once(path: Path, name: str, size: int, changed_ns: int) -> Weights:
+    return read_weights(path, name=name)
+
+
+def _serving(scale: int | None, weights: Weights) -> Weights:
+    """The weights, unless they are for another scale than the one asked for."""
     if scale is not None and weights.scale != scale:
-        raise WeightsError(f"{path}: made for scale {weights.scale}, not {scale}; {_advice(scale)}")
+        raise WeightsError(
+            f"{weights.path}: made for scale {weights.scale}, not {scale}; {_advice(scale)}"
+        )
     return weights
 
 

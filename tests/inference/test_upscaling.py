@@ -1,5 +1,5 @@
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from tdafd_cli import __version__
 from tdafd_cli.errors import DeviceError, OutputError, VolumeError
 from tdafd_cli.inference.settings import InferenceSettings
-from tdafd_cli.inference.upscaling import upscale_file, upscale_volume
+from tdafd_cli.inference.upscaling import (
+    network_on,
+    upscale_file,
+    upscale_source,
+    upscale_volume,
+)
+from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.volumes.grid import upscaled_affine
 from tdafd_cli.volumes.nifti import read_volume
 from tdafd_cli.volumes.volume import Volume
@@ -21,6 +27,7 @@ from tdafd_cli.weights.store import load_weights
 EXACT = InferenceSettings(
     device="cpu", precision="fp32", ensemble=1, consistency="none", fallback=False
 )
+CPU = torch.device("cpu")
 
 
 def smooth(*shape: int) -> np.ndarray:
@@ -99,7 +106,8 @@ def test_small_contrast_on_a_high_level_survives_in_float64(volume, weights):
 
 def test_report_tells_what_was_done(source, tiny_weights, weights, tmp_path):
     target = tmp_path / "high.nii"
-    report = upscale_file(source, target, weights=weights, settings=EXACT, dtype="float32")
+    result = upscale_file(source, target, weights=weights, settings=EXACT, dtype="float32")
+    report = result.details
     low, high = read_volume(source), read_volume(target)
     assert (report.source, report.target) == (str(source), str(target))
     assert (report.input_shape, report.output_shape) == (low.shape, high.shape)
@@ -116,7 +124,7 @@ def test_report_tells_what_was_done(source, tiny_weights, weights, tmp_path):
 
 
 def test_report_as_plain_values_holds_the_execution_among_the_others(source, weights, tmp_path):
-    report = upscale_file(source, tmp_path / "high.nii", weights=weights, settings=EXACT)
+    report = upscale_file(source, tmp_path / "high.nii", weights=weights, settings=EXACT).details
     plain = report.to_dict()
     assert plain["device"] == report.execution.device == "cpu"
     assert plain["tile"] == report.execution.tile
@@ -154,3 +162,63 @@ def test_unreadable_input_leaves_no_file(weights, tmp_path):
     with pytest.raises(VolumeError):
         upscale_file(source, tmp_path / "high.nii", weights=weights, settings=EXACT)
     assert list(tmp_path.iterdir()) == [source]
+
+
+@dataclass(frozen=True, eq=False)
+class CountedWeights(Weights):
+    """Weights that note how often a network is built of them."""
+
+    built: list[int] = field(default_factory=list)
+
+    def network(self) -> TDAFD:
+        self.built.append(1)
+        return super().network()
+
+
+def test_the_network_is_built_once_for_many_volumes(volume, source, weights, tmp_path):
+    counted = CountedWeights(**vars(weights))
+    for _ in range(2):
+        upscale_volume(volume, counted, EXACT)
+    upscale_file(source, tmp_path / "high.nii", weights=counted, settings=EXACT)
+    assert len(counted.built) == 1
+
+
+def test_other_weights_of_the_same_name_get_their_own_network(volume, weights):
+    other = replace(weights, state={name: 2 * value for name, value in weights.state.items()})
+    assert network_on(other, CPU) is not network_on(weights, CPU)
+    assert network_on(weights, CPU) is network_on(weights, CPU)
+    assert not np.array_equal(
+        upscale_volume(volume, other, EXACT).data, upscale_volume(volume, weights, EXACT).data
+    )
+
+
+def test_no_volume_leaves_a_trace_in_the_network(volume, weights):
+    expected = upscale_volume(volume, weights, EXACT).data
+    settings = (
+        replace(EXACT, precision="bf16"),
+        replace(EXACT, tile=16, overlap=4, batch_size=2, threads=1),
+        replace(EXACT, fallback=True, consistency="kspace", ensemble=4),
+    )
+    for each in settings:
+        upscale_volume(replace(volume, data=volume.data[:9] + np.float64(50)), weights, each)
+    state = network_on(weights, CPU).state_dict()
+    assert all(torch.equal(state[name], value) for name, value in weights.state.items())
+    assert not network_on(weights, CPU).training
+    assert np.array_equal(upscale_volume(volume, weights, EXACT).data, expected)
+
+
+def test_nothing_is_written_unless_it_is_saved(source, weights):
+    before = sorted(source.parent.iterdir())
+    details = upscale_source(source, weights=weights, settings=EXACT).details
+    assert (details.target, details.preview, details.seconds["write"]) == (None, None, 0)
+    assert sorted(source.parent.iterdir()) == before
+
+
+def test_what_is_neither_path_nor_image_breaks_the_contract(weights):
+    with pytest.raises(TypeError, match="expected a path or a nibabel image, got ndarray"):
+        upscale_source(np.zeros((3, 3, 3)), weights=weights)
+
+
+def test_an_impossible_type_is_refused_before_the_source_is_read(weights):
+    with pytest.raises(ValueError, match="dtype must be one of"):
+        upscale_source("none.nii", weights=weights, dtype="complex64")

@@ -13,8 +13,13 @@ from tdafd_cli.sampling.degradation import (
     divisible,
     random_degradation,
 )
+from tdafd_cli.sampling.kinds import DEGRADATIONS
 
 KINDS = list(BENCHMARK_DEGRADATIONS)
+
+
+def test_benchmark_degradations_are_those_of_the_list():
+    assert tuple(BENCHMARK_DEGRADATIONS) == DEGRADATIONS
 
 
 def smooth_volume(shape=(24, 18, 12)):

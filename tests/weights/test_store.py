@@ -7,7 +7,7 @@ from tdafd_cli.errors import WeightsError
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.weights.file import save_weights
 from tdafd_cli.weights.registry import read_registry
-from tdafd_cli.weights.store import bundled_names, default_name, load_weights
+from tdafd_cli.weights.store import bundled_names, default_name, kept_weights, load_weights
 
 CONFIG = TDAFDConfig(
     scale=3, channels=4, modules=2, attention_channels=2, token_channels=4, heads=1
@@ -128,3 +128,33 @@ def test_wrong_scale_is_told_with_both_scales(saved):
     with pytest.raises(WeightsError, match="made for scale 3, not 4; ") as caught:
         load_weights(saved, scale=4)
     assert "\n" not in str(caught.value)
+
+
+def test_kept_weights_are_read_again_only_if_their_file_changed(saved, network):
+    first = kept_weights(saved)
+    assert kept_weights(str(saved), scale=3) is first
+    with torch.no_grad():
+        network.head.weight.mul_(2)
+    save_weights(saved, network, {"seed": 4})
+    changed = kept_weights(saved)
+    assert changed.metadata["seed"] == 4
+    assert torch.equal(changed.state["head.weight"], network.head.weight)
+
+
+def test_kept_weights_of_a_name_follow_its_place(named):
+    assert kept_weights("tdafd-x3") is kept_weights("tdafd-x3")
+    assert kept_weights("tdafd-x3").path == named.cached.resolve()
+    assert len(named.server.asked) == 1
+
+
+def test_kept_weights_fail_like_others(saved, tmp_path):
+    kept_weights(saved)
+    with pytest.raises(WeightsError, match="made for scale 3, not 2"):
+        kept_weights(saved, scale=2)
+    with pytest.raises(WeightsError, match="cannot read weights"):
+        kept_weights(tmp_path / "none.safetensors")
+
+
+def test_scale_2_is_meant_where_none_is_given(named):
+    with pytest.raises(WeightsError, match="no weights for scale 2"):
+        default_name()
