@@ -17,9 +17,9 @@ from tdafd_cli.networks.tdafd import (
     TDAFDConfig,
     activate,
     doubled,
-    image_skip,
     in_fp32,
 )
+from tdafd_cli.networks.upsampling import image_skip
 from tdafd_cli.sampling.interpolation import interpolate
 from tdafd_cli.sampling.spectrum import BANDS
 

@@ -38,7 +38,8 @@ def list_weights(as_json: AsJson = False) -> None:
         return
     table = [("NAME", "SCALE", "VERSION", "SIZE", "WHERE")]
     for row in rows:
-        scale, size = f"x{row['scale']}", _megabytes(row["size"])
+        scale = f"x{row['scale']}" if row["axes"] == 3 else f"1x1x{row['scale']}"
+        size = _megabytes(row["size"])
         table.append((row["name"], scale, row["version"], size, row["where"] or "on the mirror"))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
