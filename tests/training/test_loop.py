@@ -12,10 +12,11 @@ import torch
 from tdafd_cli.errors import DataError
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.sampling.spectrum import spectral_falloff
-from tdafd_cli.training.dataset import Batch, DatasetSettings, TrainingVolume
+from tdafd_cli.training.dataset import Batch, DatasetSettings
 from tdafd_cli.training.loop import take_step, target_of, train
 from tdafd_cli.training.settings import TrainingConfig
 from tdafd_cli.training.state import averaged, initialise, load_state, new_state, save_state
+from tdafd_cli.training.volumes import TrainingVolume
 from tdafd_cli.weights.file import save_weights
 from tdafd_cli.weights.store import load_weights
 
