@@ -67,7 +67,7 @@ def trained(weights: Weights, settings: InferenceSettings, *, patch: int) -> Met
     config = weights.config
     edge = low_edge(patch, config.scale, config.grid)
     cost = complexity(partial(TDAFD, config), (edge,) * 3)
-    count = passes(settings.ensemble, config.scale)
+    count = passes(settings.ensemble, config.factors)
     about = {
         "sha256": weights.sha256,
         "parameters": cost.parameters,

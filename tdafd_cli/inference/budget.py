@@ -43,12 +43,12 @@ class Job:
     @property
     def passes(self) -> int:
         """Passes over mirror images."""
-        return passes(self.settings.ensemble, self.config.scale)
+        return passes(self.settings.ensemble, self.config.factors)
 
     @property
     def result_bytes(self) -> int:
         """Of the result, in float32."""
-        return self.low.nbytes * self.config.scale**3
+        return self.low.nbytes * math.prod(self.config.factors)
 
 
 def memory_needed(config: TDAFDConfig, voxels: int, dtype: torch.dtype) -> int:
@@ -59,7 +59,7 @@ def memory_needed(config: TDAFDConfig, voxels: int, dtype: torch.dtype) -> int:
     a single pass takes less.
     """
     features = config.channels * (13 + 2.5 * config.modules)
-    return math.ceil(voxels * (features * dtype.itemsize + 24 * config.scale**3))
+    return math.ceil(voxels * (features * dtype.itemsize + 24 * math.prod(config.factors)))
 
 
 def room(job: Job) -> tuple[torch.device, int]:

@@ -47,6 +47,9 @@ class InferenceSettings:
         the network was trained on.
     labels : {"auto", "yes", "no"}
         Whether the volume is a label map, whose voxels are repeated so that no new value occurs.
+    slice_thickness : float
+        Of slices over their distance, if one axis alone is made finer: "gaussian" and "average"
+        consistency take their profile from it.
     """
 
     device: str = "auto"
@@ -59,6 +62,7 @@ class InferenceSettings:
     consistency: str = "auto"
     fallback: bool = True
     labels: str = "auto"
+    slice_thickness: float = 1.0
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", *PRECISIONS):
@@ -75,3 +79,5 @@ class InferenceSettings:
             raise ValueError(f"consistency must be one of {', '.join(CONSISTENCIES)}")
         if self.labels not in LABELS:
             raise ValueError(f"labels must be one of {', '.join(LABELS)}")
+        if self.slice_thickness <= 0:
+            raise ValueError(f"slice_thickness must be above 0, got {self.slice_thickness}")
