@@ -1,4 +1,4 @@
-"""Score weights on what is no ordinary scan: smooth, interpolated, masked, spiked, quantised.
+"""Score weights on unusual scans: smooth, interpolated, masked, spiked, quantised.
 
 A central box of a volume is changed in one way after the other, degraded like any volume, upscaled
 as `tdafd upscale` does, and judged against what it was before the degradation: gain in foreground

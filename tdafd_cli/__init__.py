@@ -14,7 +14,7 @@ Examples
 ((24, 24, 18), 'int16')
 >>> result.report["weights"], result.report["output_voxel_size"]
 ('tdafd-x2', [1.0, 1.0, 1.0])
->>> [each["code"] for each in result.report["warnings"]]  # random numbers make no ordinary scan
+>>> [each["code"] for each in result.report["warnings"]]  # it is noise, after all
 ['noise', 'small-field']
 """
 

@@ -1,7 +1,8 @@
 """The command line: the app, its commands, and how it ends.
 
 Results go to stdout, all else to stderr. Exit codes: 0 done, 1 an error in one line, 2 usage,
-130 interrupted, 143 terminated. Whatever is slow to import is imported inside the commands.
+130 interrupted, 143 terminated; `commands.terminal` turns errors into them. Whatever is slow to
+import is imported inside the commands.
 """
 
 import signal

@@ -1,4 +1,4 @@
-"""What is no ordinary scan, through the weights that come with the program."""
+"""Unusual scans, through the weights that come with the program."""
 
 import sys
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What TDAFD and its peers cost on one patch: counted for all, measured where asked."""
+"""What TDAFD and its peers cost on one patch: counted for all, measured on request."""
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping

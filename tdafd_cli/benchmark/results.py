@@ -12,7 +12,7 @@ FORMAT = "tdafd-benchmark-1"
 
 @dataclass(frozen=True)
 class Failure:
-    """What could not be done, in one line; of one method, or of all where it names none."""
+    """What failed and why, in one line: one method, or the whole volume if no method is named."""
 
     volume: str
     message: str

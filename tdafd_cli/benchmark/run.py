@@ -27,7 +27,6 @@ from tdafd_cli.volumes.nifti import read_volume
 from tdafd_cli.weights.store import bundled_names, default_name, load_weights
 
 DIGITS = 8  # of a score: runs on one machine agree in them
-EXAMPLE = "head_2mm.nii.gz"
 
 Seen = Callable[[Case, str, np.ndarray], None]
 """Called with each estimate: case, method, (sI, sJ, sK) array."""
@@ -127,13 +126,6 @@ def run_benchmark(
         )
     progress("")
     return results, panels
-
-
-def example_path() -> Path:
-    """The bundled volume: in the installed package, or in a source checkout beside it."""
-    package = Path(__file__).parents[1]
-    installed = package / "_examples" / EXAMPLE
-    return installed if installed.is_file() else package.parent / "examples" / EXAMPLE
 
 
 def find_volumes(places: Sequence[Path]) -> dict[str, Path]:

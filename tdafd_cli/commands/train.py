@@ -36,7 +36,7 @@ def train(
     recipe: Annotated[
         Path | None,
         typer.Option(
-            help="TOML file of settings. (default: those of the run resumed, else built-in ones)"
+            help="TOML file of settings. (default: that of the run resumed, else a generic one)"
         ),
     ] = None,
     scale: Annotated[

@@ -71,7 +71,7 @@ def upscale(
         bool,
         typer.Option(
             "--fallback/--no-fallback",
-            help="Interpolate where the scan is smoother than any the weights know, and mend stray "
+            help="Interpolate where the scan is smoother than any in training, and repair stray "
             "voxels first.",
         ),
     ] = True,

@@ -1,4 +1,4 @@
-"""How near an estimate comes to the volume that it stands for.
+"""Quality of an estimate, compared with the high-resolution volume that it estimates.
 
 Used elsewhere: `case.reference`, `case.degraded`, `metrics.score`, `validation.validation_cases`
 and `validation.validation_rows`.

@@ -1,4 +1,4 @@
-"""A case: a high-resolution volume, degraded, with all that an estimate of it is judged by."""
+"""A case: a high-resolution volume, degraded, and what is needed to score an estimate of it."""
 
 from dataclasses import dataclass
 

@@ -26,7 +26,7 @@ MEMORY_SHARE = 0.6
 
 @dataclass(frozen=True)
 class Job:
-    """One volume for one network, with every choice made but the tile."""
+    """One volume for one network, with every choice made except the size of the tiles."""
 
     network: TDAFD
     low: Tensor

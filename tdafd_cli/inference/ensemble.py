@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # so that settings know the passes without importing torch
 
 MIRRORS = ((), (2, 3, 4), (2,), (3, 4), (3,), (2, 4), (4,), (2, 3))
 """Axes of (B, 1, I, J, K) along which pass after pass is mirrored."""
-PASSES = (1, 2, 4, 8)  # after these, every axis has been mirrored as often as not
+PASSES = (1, 2, 4, 8)  # from 2 on, every axis is mirrored in half of the passes
 
 SLICE_PASSES = 2
 """For one axis, whose low voxels outnumber those of all three by far."""

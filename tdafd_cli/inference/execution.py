@@ -1,4 +1,4 @@
-"""Execution: how a volume was upscaled in the end, for reports."""
+"""Execution: the settings that a volume was actually upscaled with, for reports."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from tdafd_cli.inference.trust import Trust
 
 @dataclass(frozen=True)
 class Execution:
-    """How a network was run in the end.
+    """How a network was actually run, once every automatic choice was made.
 
     Attributes
     ----------
@@ -53,4 +53,4 @@ WITHOUT_NETWORK = Execution(
     ensemble=0,
     network_share=0.0,
 )
-"""How label maps are upscaled, and scans that are interpolated alone."""
+"""How label maps are upscaled, and scans of which the result is interpolation alone."""

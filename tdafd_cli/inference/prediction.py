@@ -29,7 +29,7 @@ from tdafd_cli.machine.devices import (
 from tdafd_cli.machine.memory import freed_memory_kept
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.consistency import (
-    UNTOLD_SHARE,
+    INFERRED_SHARE,
     make_consistent_,
     was_truncated,
 )
@@ -39,11 +39,13 @@ from tdafd_cli.sampling.spectrum import spectral_falloff
 PRECISION_TOLERANCE = 0.05
 """Largest difference from fp32, as part of the intensity range, that reduced precision may make.
 bf16 made at most 0.005, 0.035 and 0.007 on a head degraded by k-space truncation, Gaussian blur and
-averaging, and a root mean square of 0.0005, 0.003 and 0.0006: a tenth of the network's error."""
+averaging, and a root mean square of 0.0005, 0.003 and 0.0006: a tenth of the network's error
+(22 November 2026; version 3 of tdafd-x2)."""
 
 BEYOND = 0.1
 """How far a result may lie beyond the scan's least and greatest intensity, as part of their range.
-On two validation heads this changed PSNR by 0.01 dB at most, by 0.025 at x2 under blur."""
+On two validation heads this changed PSNR by 0.01 dB at most, by 0.025 at x2 under blur (versions 4,
+6 and 7 of tdafd-x2, x3 and x4)."""
 
 PROBE_EDGE = 32
 """Edge in low voxels of the cube on which a CPU's reduced precision is checked; twice on a GPU."""
@@ -108,7 +110,7 @@ def predict_volume(
 
 
 def _interpolated(job: Job) -> tuple[Tensor, Execution]:
-    """Room for a result that no network has a part in, and the execution that tells so."""
+    """Empty volume for a result of interpolation alone, and the execution to report for it."""
     sizes = zip(job.config.factors, job.low.shape, strict=True)
     high = torch.empty([factor * n for factor, n in sizes])
     return high, WITHOUT_NETWORK
@@ -130,7 +132,7 @@ def _make_consistent_(
         # An interpolation agrees with what it was made from.
         one_axis = high.shape[0] == low.shape[0]  # slices are not truncated k-space
         truncated = network_share == 1 and not one_axis and was_truncated(high, low)
-        consistency, share = "kspace" if truncated else "none", UNTOLD_SHARE
+        consistency, share = "kspace" if truncated else "none", INFERRED_SHARE
     if consistency != "none":
         thickness = settings.slice_thickness
         make_consistent_(high, low, consistency, share=share, zero=zero, thickness=thickness)
@@ -167,7 +169,7 @@ def _predict_exactly_enough(job: Job, progress: Progress | None) -> tuple[Tensor
 
 
 def _precision_fault(job: Job) -> str | None:
-    """Tell how a reduced precision fails in the middle of the volume, or None if it does not."""
+    """How a reduced precision fails in the middle of the volume, in words; None if it does not."""
     if job.dtype == torch.float32:
         return None
     edge = PROBE_EDGE if job.device.type == "cpu" else 2 * PROBE_EDGE

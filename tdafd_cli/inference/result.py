@@ -1,4 +1,4 @@
-"""Result: an upscaled volume, and how it came about."""
+"""Result: an upscaled volume, and the report on how it was made."""
 
 import json
 import time
@@ -36,7 +36,7 @@ class UpscaleReport:
     execution : Execution
     warnings : tuple of Finding
     seconds : dict
-        Of reading, of the network with all that goes with it, of writing, and in total.
+        For reading, for computing the result, for writing, and in total.
     peak_memory_bytes : int
         Of the process on a CPU.
     version : str
@@ -67,7 +67,7 @@ class UpscaleReport:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """An upscaled volume, and how it came about.
+    """An upscaled volume, and the report on how it was made.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ class Result:
         Raises
         ------
         OutputError
-            If it cannot be written; what stood there is still there.
+            If it cannot be written; a file that was there before is unchanged.
         """
         started = time.perf_counter()
         write_volume(path, self.high, dtype=self.dtype, overwrite=overwrite)

@@ -6,14 +6,14 @@ Nothing here imports torch, so that settings can be checked before it takes its 
 from dataclasses import dataclass
 
 from tdafd_cli.inference.ensemble import PASSES
-from tdafd_cli.machine.precisions import PRECISIONS
+from tdafd_cli.machine.precision_names import PRECISIONS
 from tdafd_cli.sampling.kinds import CONSISTENCIES
 
 OVERLAP = 48
 """Low voxels shared by default: three windows of the network, of which the outer two hold most of
-what a tile's border spoils. On a 2 mm head, results up to 16 voxels from a border were off by 0.6
-to 23 % of the range, those up to 32 by less than 0.2 %, and those beyond by nothing (measured with
-version 1 of tdafd-x2)."""
+the errors from a tile's border. On a 2 mm head, results up to 16 voxels from a border were off by
+0.6 to 23 % of the range, those up to 32 by less than 0.2 %, and those beyond by nothing (measured
+with version 1 of tdafd-x2, November 2026)."""
 
 LABELS = ("auto", "yes", "no")
 
@@ -40,11 +40,12 @@ class InferenceSettings:
     ensemble : {"auto", 1, 2, 4, 8}
         Passes, each but the first over a mirror image; "auto" is 2 at x2, 8 at x3 and x4.
     consistency : {"auto", "none", "kspace", "gaussian", "average"}
-        Degradation under which the result is to give the scan again. "auto" goes a part of the way
-        to "kspace" where nothing else explains the scan nearly as well, and is "none" elsewhere.
+        Degradation under which the result is to reproduce the scan. "auto" goes a part of the way
+        to "kspace" where truncation fits the scan clearly better than every other degradation
+        tried, and is "none" elsewhere.
     fallback : bool
-        Whether interpolation takes the network's place as far as the scan is smoother than any that
-        the network was trained on.
+        Whether interpolation replaces the network's result, wholly or in part, where the scan is
+        smoother or noisier than all that the network was trained on.
     labels : {"auto", "yes", "no"}
         Whether the volume is a label map, whose voxels are repeated so that no new value occurs.
     slice_thickness : float

@@ -1,10 +1,11 @@
-"""Trust: how far a network is to be believed on a volume as smooth, or as noisy, as this one.
+"""Trust: how much of the network's result is used on a volume as smooth, or as noisy, as this one.
 
-Weights learn from sharp volumes what detail a degradation took. In a volume that holds less than
-its voxels could, as after smoothing or a scanner's own interpolation, they look for detail that
-never was. The volume's spectrum tells: it falls deeper, or over a steeper cliff, than that of any
-sharp volume under any degradation of the training mixture. The more so, the more of the result is
-interpolation, which is all but perfect there. Likewise where it hardly falls at all, in noise.
+Networks learn from sharp volumes which detail a degradation removed. In a volume with less detail
+than its voxels could hold, as after smoothing or a scanner's own interpolation, they add detail
+that never existed. Such a volume is recognised by its spectrum, which falls lower, or more steeply,
+than that of any sharp volume under any degradation of the training mixture. The further beyond, the
+larger the share of interpolation in the result, which is nearly exact on such volumes. The same is
+done where the spectrum hardly falls at all, as in noise.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import torch
 
 from tdafd_cli.networks.limits import FALLOFF_LIMITS
 from tdafd_cli.sampling.factors import Factors, factors_of
-from tdafd_cli.sampling.spectrum import BANDS, FEWEST_VOXELS
+from tdafd_cli.sampling.spectrum import FEWEST_VOXELS, resolution_along
 from tdafd_cli.volumes.findings import Finding
 
 STEEPEST = MappingProxyType(
@@ -40,11 +41,6 @@ ROUGHNESS = (0.3, 0.6)
 those of x2 by up to 0.2 across the slices; noise alone by 1.1. There a B-spline is best: it lay
 0.00 to 0.09 dB below the best of it, trilinear and sinc, and the networks up to 0.2."""
 
-HELD = -0.7
-"""Fall-off, in decades below the usual, that ends what a volume is said to hold: a fifth of the
-usual power. Put to scans whose phase axis was interpolated from 1.4 to 1.6 voxels, it gives 1.3 to
-1.5."""
-
 
 @dataclass(frozen=True)
 class Trust:
@@ -59,8 +55,8 @@ class Trust:
     excess : tuple of float
         Decades by which the spectrum along I, J and K goes beyond that of any sharp volume.
     resolution : tuple of float
-        What the volume holds along I, J and K, in its own voxels: 1 where it holds all it could,
-        2 where it could have been stored in voxels twice as long.
+        True resolution along I, J and K, in voxels of the volume: 1 where it is as fine as the
+        voxels, 2 where voxels twice as long would hold as much.
     """
 
     share: float
@@ -70,7 +66,7 @@ class Trust:
 
 
 def trust_in(falloff: torch.Tensor, shape: tuple[int, ...], scale: int | Factors) -> Trust:
-    """Trust in the weights of a scale, given the fall-off (3, bands) of a volume of a shape.
+    """Trust in the weights of a scale on a volume, from its fall-off (3, bands) and its shape.
 
     Weights for one axis are judged by the spectrum along the last: they leave the others as they
     are, soft or not.
@@ -91,7 +87,7 @@ def trust_in(falloff: torch.Tensor, shape: tuple[int, ...], scale: int | Factors
         interpolation="bspline" if too_rough > too_smooth else "sinc",
         excess=tuple(round(value, 2) for value in excess),
         resolution=tuple(
-            round(_resolution(bands), 2) if value > begin else 1.0
+            round(resolution_along(bands), 2) if value > begin else 1.0
             for bands, value in zip(judged, excess, strict=True)
         ),
     )
@@ -135,8 +131,8 @@ SLICE_LIMITS = MappingProxyType(
         ),
     }
 )
-"""By scale, along thick slices: of 90 pairs each that the recipe of tdafd-thick draws from scans and
-label maps alone, without processing, November 2026."""
+"""By scale, along thick slices: of 90 pairs each that the recipe of tdafd-thick draws from scans
+and label maps alone, without processing, November 2026."""
 
 
 def limits_of(factors: Factors) -> TrustLimits:
@@ -162,19 +158,8 @@ def _roughness(bands: list[float], limits: TrustLimits) -> float:
 
 
 def _faded(value: float, begin: float, end: float) -> float:
-    """0 up to the begin, 1 from the end on, and linear in between."""
+    """Ramp: 0 up to ``begin``, 1 from ``end`` on, and linear in between."""
     return min(1.0, max(0.0, (value - begin) / (end - begin)))
-
-
-def _resolution(bands: list[float]) -> float:
-    """Voxels per sample that a volume truly holds along an axis: where its fall-off passes HELD."""
-    before, level = BANDS[0], 0.0
-    for frequency, band in zip(BANDS, bands, strict=True):
-        if band < HELD:
-            fraction = (level - HELD) / max(level - band, 1e-6) if level > HELD else 0.0
-            return 1 / (before + fraction * (frequency - before))
-        before, level = frequency, band
-    return 1.0
 
 
 def trust_findings(
@@ -209,7 +194,7 @@ def trust_findings(
             Finding(
                 "fallback",
                 f"{1 - network_share:.0%} of the result is {name} interpolation, as the network "
-                f"saw no scan so {kind} in training; --no-fallback gives the network's word alone",
+                f"saw no scan so {kind} in training; --no-fallback uses the network alone",
                 {"interpolation_share": round(1 - network_share, 3), "interpolation": name},
             )
         )

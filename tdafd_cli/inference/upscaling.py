@@ -134,10 +134,10 @@ def upscale_volume(
 
 @lru_cache(maxsize=MOST_KEPT)
 def network_on(weights: Weights, device: torch.device) -> TDAFD:
-    """Network of some weights on a device: built once, however many volumes it upscales.
+    """Network with some weights on a device, built at the first call and kept for later ones.
 
-    No volume leaves a trace in it: precisions and threads are chosen around each call
-    (`predict_volume`), never in the network, and each device has one of its own.
+    Upscaling a volume does not change it: `predict_volume` chooses precision and threads around
+    each call, not in the network, and each device has a network of its own.
     """
     return weights.network().to(device)
 

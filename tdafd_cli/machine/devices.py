@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from tdafd_cli.errors import DeviceError
-from tdafd_cli.machine.precisions import PRECISIONS
+from tdafd_cli.machine.precision_names import PRECISIONS
 
 DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 BF16_INSTRUCTIONS = {"amx_bf16", "avx512_bf16", "sve_bf16"}  # as PyTorch names them

@@ -35,7 +35,7 @@ def complexity(build: Callable[[], nn.Module], low_shape: Sequence[int]) -> Comp
     Parameters
     ----------
     build : callable
-        Makes the network; it is called where tensors have shapes and no memory.
+        Makes the network; called on PyTorch's meta device, where tensors have shapes but no memory.
     low_shape : (I, J, K)
         Low voxels of the patch.
     """

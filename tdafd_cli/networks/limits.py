@@ -44,7 +44,7 @@ FALLOFF_LIMITS = MappingProxyType(
         ),
     }
 )
-"""Least and greatest spectral fall-off in each band, by scale, for weights that do not tell theirs.
+"""Least and greatest spectral fall-off in each band, by scale, for weights files without them.
 
 Of 120 pairs drawn by the recipes of tdafd-x2 version 4, tdafd-x3 version 6 and tdafd-x4 version 7,
 three axes each: sharp volumes under degradations of all kinds.

@@ -32,15 +32,16 @@ MARGIN = 1.65
 
 Under 162 degradations of crops of five validation volumes, with versions 4, 2 and 3 of tdafd-x2, x3
 and x4, it came to 1.66 to 2.77 for all 40 truncations with noise of up to 1 % of the maximum. Going
-`UNTOLD_SHARE` of the way raised their PSNR by 0.18 dB without noise, 0.09 with 0.5 % and 0.02 with
-1 %, and lowered it by 0.24 dB at worst. Of the rest, what came to more lost little on average: 2 %
-of noise 0.05 dB, a taper over 12 % of the band 0.03, one blurred axis of three 0.07. Two of 25
+`INFERRED_SHARE` of the way raised their PSNR by 0.18 dB without noise, 0.09 with 0.5 % and 0.02
+with 1 %, and lowered it by 0.24 dB at worst. Of the rest, what came to more lost little on average:
+2 % of noise 0.05 dB, a taper over 12 % of the band 0.03, one blurred axis of three 0.07. Two of 25
 random degradations did, and lost 0.02 and 0.08 dB. Truncated crops of a cord mostly do not.
 """
-UNTOLD_SHARE = 0.7
+INFERRED_SHARE = 0.7
 """How far to go where truncation was inferred, not specified. On crops of five validation volumes
 at x2 and x3 the mean gain in PSNR was 0.24 dB, and 0.16 and 0.01 dB with noise of 0.5 and 1 % of
-the maximum; with a share of 1 it was 0.25, 0.14 and -0.08 dB."""
+the maximum; with a share of 1 it was 0.25, 0.14 and -0.08 dB (22 November 2026; version 3 of
+tdafd-x2)."""
 TISSUE_LEVEL = 0.1
 JUDGED_EDGE = 64  # low voxels of the central block on which profiles are compared
 ROUNDING = 1e-6
@@ -99,7 +100,7 @@ def make_consistent_(
         Changed in place.
     low : (I, J, K) float32 tensor
     kind : {"kspace", "gaussian", "average"}
-        Degradation of the benchmark. Frequencies that it all but removes stay as they are. Where
+        Degradation of the benchmark. Frequencies that it nearly removes stay as they are. Where
         one axis alone is finer, "gaussian" and "average" are the profiles of its slices.
     share : float
         How far to go, from 0 to 1.
@@ -133,7 +134,7 @@ def make_consistent_(
 
 
 def consistency_memory(voxels: int, scale: int) -> int:
-    """Bytes that both functions take at most, for so many low voxels, beside the volumes."""
+    """Most bytes that both functions take for so many low voxels, without the volumes."""
     return voxels * (8 * scale + 40) + 4 * SLAB_VOXELS
 
 

@@ -57,7 +57,7 @@ def blend_interpolated_(
     Parameters
     ----------
     high : (sI, sJ, sK) float32 tensor
-        Changed in place; what it holds does not matter at a share of 1.
+        Changed in place; at a share of 1 it is overwritten.
     low : (I, J, K) float32 tensor
     share : float
         Of the interpolation, from 0 to 1.
@@ -83,7 +83,7 @@ def blend_interpolated_(
 
 
 def _sinc_matrices(low: torch.Tensor) -> list[Callable[[int, int], Array]]:
-    """For each axis the sinc under which a scan (I, J, K) has less of high frequencies."""
+    """For each axis periodic or mirrored sinc: the one with less power at high frequencies."""
     chosen: list[Callable[[int, int], Array]] = []
     for axis in range(3):
         lines = low.movedim(axis, 0).flatten(1)

@@ -1,4 +1,4 @@
-"""Processes that train together, as torchrun starts them; one process alone needs none of it."""
+"""Processes that train together, as torchrun starts them; a single process needs no group."""
 
 import os
 from collections.abc import Iterable, Iterator

@@ -28,10 +28,12 @@ from tdafd_cli.volumes.files import volume_paths
 from tdafd_cli.weights.store import load_weights
 
 RECIPE = "recipe.toml"
+GENERIC = Path(__file__).with_name("generic.toml")
+"""Recipe for a folder of any volumes."""
 
 
 def config_of_run(recipe: Path | None, output: Path, *, resume: bool) -> TrainingConfig:
-    """Settings to train with: of a recipe, else of the run that is resumed, else built-in ones.
+    """Settings to train with: of a recipe, else of the run that is resumed, else the generic ones.
 
     Raises
     ------
@@ -40,7 +42,7 @@ def config_of_run(recipe: Path | None, output: Path, *, resume: bool) -> Trainin
     """
     if recipe is None and resume and (output / CHECKPOINT).is_file():
         recipe = output / RECIPE
-    return TrainingConfig() if recipe is None else read_recipe(recipe)
+    return read_recipe(GENERIC if recipe is None else recipe)
 
 
 def train_folder(

@@ -10,6 +10,7 @@ import torch
 from tdafd_cli.errors import DataError
 from tdafd_cli.sampling.factors import AXES, Factors
 from tdafd_cli.sampling.matrices import apply_matrices, fourier_matrix
+from tdafd_cli.sampling.spectrum import resolution_along, spectral_falloff
 from tdafd_cli.volumes.files import volume_paths
 from tdafd_cli.volumes.intensity import intensity_range, normalise
 from tdafd_cli.volumes.nifti import read_volume
@@ -27,7 +28,8 @@ class Source:
         Relative probability of each of its volumes.
     sizes_mm : tuple of float
         Target voxel sizes, one drawn per pair; 0 keeps the volume's own grid. Coarser targets are
-        cropped in k-space, which makes a volume that is softer than its grid sharp.
+        cropped in k-space, which makes a volume that is softer than its grid sharp. Without any, a
+        volume is cropped to the resolution that its spectrum shows along each axis.
     labels : bool
         Its volumes are label maps, of which every pair shows a box with a contrast of its own.
     axes : tuple of {"I", "J", "K"}
@@ -103,7 +105,12 @@ def _load(path: Path, source: Source, smallest: int) -> TrainingVolume:
         data = torch.from_numpy(np.asarray(volume.data).round().astype(np.int32))
     else:
         data = torch.from_numpy(normalise(volume.data, intensity_range(volume.data)))
-    return TrainingVolume(data, sizes, source.weight, source.sizes_mm, source.labels, axes)
+    made = TrainingVolume(data, sizes, source.weight, source.sizes_mm, source.labels, axes)
+    if source.labels or source.sizes_mm:
+        return made
+    sharp = as_sharp_as_it_is(data, smallest)
+    sizes = tuple(size * n / m for size, n, m in zip(sizes, data.shape, sharp.shape, strict=True))
+    return replace(made, data=sharp, voxel_size=sizes, sizes_mm=(0.0,))
 
 
 def usable(volumes: Sequence[TrainingVolume], factors: Factors, patch: int) -> list[TrainingVolume]:
@@ -149,6 +156,22 @@ def sharpened(volume: TrainingVolume, size_mm: float, minimum: Sequence[int]) ->
         return volume.data
     matrices = [fourier_matrix(n, m) for n, m in zip(volume.data.shape, targets, strict=True)]
     return apply_matrices(volume.data, matrices).abs()
+
+
+def as_sharp_as_it_is(volume: torch.Tensor, minimum: int) -> torch.Tensor:
+    """The volume (I, J, K) cropped in k-space, along each axis, to what its spectrum holds.
+
+    No axis gets fewer than ``minimum`` voxels unless it has. A network trained on soft targets learns to be soft.
+    """
+    falloff = spectral_falloff(volume[None, None])[0].tolist()
+    targets = [
+        min(n, max(round(n / resolution_along(bands)), minimum))
+        for n, bands in zip(volume.shape, falloff, strict=True)
+    ]
+    if targets == list(volume.shape):
+        return volume
+    matrices = [fourier_matrix(n, m) for n, m in zip(volume.shape, targets, strict=True)]
+    return apply_matrices(volume, matrices).abs()
 
 
 def random_box(

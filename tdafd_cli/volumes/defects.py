@@ -1,4 +1,4 @@
-"""Defects of a scan: stray voxels, signal voids and dropped slices, found and mended.
+"""Defects of a scan: stray voxels, signal voids and dropped slices, found and repaired.
 
 One voxel a thousand times brighter than tissue spoils what every linear interpolation makes of its
 neighbours, and the network's view of the whole volume. So defects are taken out first, and what
@@ -21,7 +21,7 @@ heads reach 2.5 ranges beyond, but not in isolation."""
 NEIGHBOUR_SHARE = 1 / 3
 """Of a stray voxel's distance from the range, what its neighbours have at most: a point seen by any
 scanner spreads further than that."""
-LARGEST_SPOT = 8  # voxels that touch one another and are still a defect, not an object
+LARGEST_SPOT = 8  # connected voxels that still count as a defect, not as an object
 MOST_VOXELS = 1e-3
 """Share of voxels above which what lies far beyond the range is no longer rare: heavy tails."""
 VOID_SURROUNDINGS = 0.25  # normalised intensity that all neighbours of a signal void exceed
@@ -31,7 +31,7 @@ DROPPED_SPREAD = 0.15
 LONGEST_GAP = 3  # slices in a row
 FEWEST_SLICES = 8
 
-LEAST_SPREAD = 0.25  # of the slices around a gap, of that of the liveliest slice
+LEAST_SPREAD = 0.25  # of the slices around a gap, relative to the slice that varies most
 
 Places = npt.NDArray[np.intp]
 """Indices (n, 3) of voxels along I, J and K."""
@@ -60,7 +60,7 @@ class Defects:
 
 def find_defects(data: np.ndarray) -> Defects:
     """Defects of a volume (I, J, K) of finite intensities."""
-    strays = _stray_voxels(data)  # first: one of them makes its whole slice look lively
+    strays = _stray_voxels(data)  # first: a single one makes its slice look as if it varied
     rest = mended(data, Defects(strays))
     slices = tuple((axis, index) for axis in range(3) for index in _dropped_slices(rest, axis))
     voids = _voids(mended(rest, Defects(slices=slices)))
@@ -81,9 +81,9 @@ def mended(data: np.ndarray, defects: Defects) -> np.ndarray:
     around = _neighbours(data, defects.voxels).astype(np.float64)
     around[_neighbours(bad, defects.voxels)] = np.nan
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of voxels amid none but bad ones
+        warnings.simplefilter("ignore", RuntimeWarning)  # of voxels that have only bad neighbours
         medians = np.nanmedian(around, axis=1)
-    data[bad] = np.median(data)  # there
+    data[bad] = np.median(data)  # for voxels without a good neighbour
     known = np.isfinite(medians)
     data[tuple(defects.voxels[known].T)] = medians[known]
     return data

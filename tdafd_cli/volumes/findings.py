@@ -1,4 +1,4 @@
-"""Findings: what a user should know of a volume before believing what is made of it."""
+"""Findings: what a user should know about a volume before trusting its upscaled version."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ FEWEST_VOXELS = 16
 APART_MM = 1.0
 """Distance between the places that sform and qform give a corner from which they disagree."""
 ONE_VALUE = 0.98
-"""Share of voxels of one value from which little is left to learn the others' range from. Skull-
-stripped brains in a wide field of view stay below 0.95."""
+"""Share of voxels of one value above which too few are left to estimate the range of the others.
+Skull-stripped brains in a wide field of view stay below 0.95."""
 AIR_HOUNSFIELD, AIR_SHARE = -500, 0.05
 """Intensities of CT lie from -1000 in air; MR images have none so low in a share of the field."""
 
@@ -47,7 +47,7 @@ class Finding:
 
 
 def volume_findings(volume: Volume, defects: Defects) -> list[Finding]:
-    """All that can be told from a volume alone, what matters most first."""
+    """Findings from the volume itself, the most important first."""
     return [
         *_defects(defects),
         *_computed_tomography(volume),
@@ -59,7 +59,7 @@ def volume_findings(volume: Volume, defects: Defects) -> list[Finding]:
 
 
 def noise_findings(normalised: np.ndarray) -> list[Finding]:
-    """Whether a volume whose tissue is at about 0 to 1 is noisier than any of training."""
+    """Finding that a volume, its tissue at about 0 to 1, is noisier than all training volumes."""
     level = noise_level(normalised)
     if level <= NOISY:
         return []
@@ -74,7 +74,7 @@ def noise_findings(normalised: np.ndarray) -> list[Finding]:
 
 
 def label_findings(count: int) -> tuple[Finding, ...]:
-    """That a volume was taken for a label map of so many labels; nothing if none were counted."""
+    """Finding that a volume was treated as a label map of ``count`` labels; none if that is 0."""
     if count == 0:
         return ()
     return (

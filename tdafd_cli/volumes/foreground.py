@@ -1,4 +1,4 @@
-"""Where the object of a volume is."""
+"""Foreground: the voxels that show the object, not the air around it."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -61,7 +61,7 @@ def denormalise(data: np.ndarray, limits: IntensityRange) -> np.ndarray:
 
 
 def integer_limits(dtype: npt.DTypeLike) -> tuple[float, float]:
-    """Extremes of an integer type, a float64 further in where none equals the exact number.
+    """Least and greatest number of an integer type that float64 holds exactly.
 
     >>> integer_limits("int16")
     (-32768.0, 32767.0)

@@ -1,4 +1,4 @@
-"""Label maps: volumes whose numbers are names, so that the mean of two is no third."""
+"""Label maps: volumes whose numbers stand for classes, which must not be averaged."""
 
 import numpy as np
 

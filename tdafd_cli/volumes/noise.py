@@ -1,4 +1,4 @@
-"""Noise of a volume, estimated from what no anatomy explains."""
+"""Noise level of a volume, estimated from differences that cancel smooth anatomy."""
 
 import numpy as np
 

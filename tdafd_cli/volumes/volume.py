@@ -1,4 +1,4 @@
-"""A volume: a 3D image with its place in the world."""
+"""A volume: a 3D image with its affine and header."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

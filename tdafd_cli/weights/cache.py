@@ -88,7 +88,7 @@ def download(
     with _turn(target):
         if not entry.fits(target):
             _replace(target, entry, mirror, progress)
-        _remove(target.parent.glob(PARTIAL_PATTERN))  # whoever wrote them finds the target
+        _remove(target.parent.glob(PARTIAL_PATTERN))  # others that download it find the target
     return target
 
 

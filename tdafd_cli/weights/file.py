@@ -40,7 +40,7 @@ LARGEST_SETTING = 4096
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """Trained weights of one network; two are equal only if they are one, as tensors have no truth.
+    """Trained weights of one network. Compared by identity: mappings of tensors have no equality.
 
     Attributes
     ----------

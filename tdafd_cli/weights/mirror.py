@@ -34,7 +34,7 @@ CHUNK_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Mirror:
-    """Where to fetch from, and how patiently.
+    """Where to fetch from, with time limits and retries.
 
     Attributes
     ----------

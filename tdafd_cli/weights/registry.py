@@ -1,4 +1,4 @@
-"""The registry: which weights there are, what each is like and where its file is found.
+"""The registry: which weights exist, their properties and where their files are.
 
 It is one TOML file, ``registry.toml`` in the folder of the weights that come with the program, and
 is written by :func:`register` only.

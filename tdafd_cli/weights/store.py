@@ -12,7 +12,7 @@ from tdafd_cli.weights.mirror import Progress
 from tdafd_cli.weights.registry import bundled_path, find_entry, is_file_name, read_registry
 
 DEFAULT_SCALE = 2
-"""Where neither a scale nor weights are asked for."""
+"""Used where neither a scale nor weights are given."""
 
 MOST_KEPT = 4
 """Weights that `kept_weights` keeps at once: one for each scale there is, and one more."""
@@ -26,7 +26,7 @@ def bundled_names() -> tuple[str, ...]:
 
 
 def default_name(scale: int | Factors | None = None) -> str:
-    """Name of the weights that serve a scale, `DEFAULT_SCALE` if None, when none are asked for.
+    """Name of the default weights for a scale; None stands for `DEFAULT_SCALE`.
 
     Those that make one axis finer alone are named after thick slices.
 
@@ -130,7 +130,7 @@ def _advice(factors: Factors) -> str:
 
 
 def _find(name_or_path: str | Path, progress: Progress | None) -> tuple[str, Path]:
-    """Name and file of weights; a file goes before a name."""
+    """Name and file of weights; a file takes precedence over a name."""
     text, path = str(name_or_path), Path(name_or_path)
     if path.suffix.lower() in PICKLED_SUFFIXES:
         raise WeightsError(

@@ -6,22 +6,16 @@ from tdafd_cli.benchmark.methods import interpolations
 from tdafd_cli.benchmark.results import Results
 from tdafd_cli.benchmark.run import (
     BenchmarkSettings,
-    example_path,
     find_volumes,
     run_benchmark,
     score_methods,
 )
 from tdafd_cli.errors import TdafdError
 from tdafd_cli.inference.settings import InferenceSettings
-from tdafd_cli.volumes.nifti import read_volume
 
 
 def new_results() -> Results:
     return Results({"device": "cpu", "seed": 0})
-
-
-def test_the_example_comes_along():
-    assert read_volume(example_path()).shape == (80, 104, 103)
 
 
 def test_names_tell_volumes_apart(heads):

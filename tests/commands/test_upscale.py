@@ -27,9 +27,10 @@ from tdafd_cli.commands.options import (
 from tdafd_cli.commands.upscale import upscale
 from tdafd_cli.inference.ensemble import PASSES
 from tdafd_cli.inference.settings import LABELS, InferenceSettings
-from tdafd_cli.machine.precisions import PRECISIONS
+from tdafd_cli.machine.precision_names import PRECISIONS
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.kinds import CONSISTENCIES
+from tdafd_cli.volumes.files import example_path
 from tdafd_cli.volumes.nifti import OUTPUT_DTYPES, read_volume
 from tdafd_cli.weights.file import save_weights
 
@@ -98,9 +99,7 @@ def test_json_is_one_line_that_tells_everything(source, target, tiny_weights, tm
 
 
 def test_an_ordinary_scan_is_upscaled_without_a_word_on_stderr(make_nifti, target, tiny_weights):
-    head = read_volume(Path(__file__).parents[2] / "examples" / "head_2mm.nii.gz").data[
-        24:56, 36:68, 36:68
-    ]
+    head = read_volume(example_path()).data[24:56, 36:68, 36:68]
     result = run_upscale(make_nifti(head, 2 * np.eye(4)), target, tiny_weights)
     assert (result.exit_code, result.stderr) == (0, "")
 

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from tdafd_cli.cli import app
 from tdafd_cli.training.recipe import read_recipe
+from tdafd_cli.training.run import GENERIC, config_of_run
 from tdafd_cli.weights.store import load_weights
 
 REPOSITORY = Path(__file__).parents[2]
@@ -148,11 +149,11 @@ def test_more_processes_than_the_batch_can_be_shared_by_are_refused_before_any_l
     )
 
 
-def test_the_readmes_processes_share_the_batch_of_the_readmes_recipe():
+def test_the_readmes_processes_share_the_batch_of_every_recipe_it_leads_to():
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     processes = int(re.search(r"--nproc-per-node (\d+)", readme)[1])
-    recipe = REPOSITORY / re.search(r"--recipe (\S+\.toml)", readme)[1]
-    assert read_recipe(recipe).dataset.batch % processes == 0
+    recipes = [GENERIC, *(REPOSITORY / "weights" / "recipes").glob("*.toml")]
+    assert all(read_recipe(recipe).dataset.batch % processes == 0 for recipe in recipes)
 
 
 def test_a_resumed_run_goes_on_with_its_own_recipe(folder):
@@ -194,3 +195,10 @@ def test_nothing_to_resume_is_told_before_any_loading(folder):
     assert result.exit_code == 1
     assert "checkpoint.pt: no checkpoint to resume from; start without --resume" in result.stderr
     assert not (folder / "run").exists()
+
+
+def test_without_a_recipe_the_generic_one_is_taken(folder):
+    config = config_of_run(None, folder / "run", resume=False)
+    (source,) = config.dataset.sources
+    assert (source.pattern, source.sizes_mm) == ("**/*", ())
+    assert config.network == load_weights("tdafd-x2").config  # so that --init fits

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tdafd_cli.errors import DataError
+from tdafd_cli.sampling.matrices import apply_matrices, fourier_matrix
 from tdafd_cli.training.volumes import (
     Source,
     TrainingVolume,
@@ -71,6 +72,25 @@ def test_sharpening_crops_to_the_size_asked_for():
     assert sharpened(volume, 1.5, (4, 4, 4)).shape == (27, 20, 20)
     assert sharpened(volume, 0.0, (4, 4, 4)) is volume.data
     assert sharpened(volume, 4.0, (16, 16, 16)).shape == (16, 16, 16)
+
+
+def test_without_sizes_a_volume_is_cropped_to_what_it_holds(tmp_path):
+    sharp = torch.rand((48, 48, 48), generator=torch.Generator().manual_seed(0))
+    soft = apply_matrices(
+        apply_matrices(sharp, [fourier_matrix(48, 24), np.eye(48), np.eye(48)]),
+        [fourier_matrix(24, 48), np.eye(48), np.eye(48)],
+    )
+    for name, data in (("sharp", sharp), ("soft", soft)):
+        nib.save(
+            nib.Nifti1Image(data.numpy(), np.diag((1.0, 2.0, 1.0, 1.0))), tmp_path / f"{name}.nii"
+        )
+    volumes = load_volumes(tmp_path, (Source(sizes_mm=()),), 16)
+    assert volumes[0].data.shape == (48, 48, 48)
+    assert 24 <= volumes[1].data.shape[0] <= 34
+    assert volumes[1].data.shape[1:] == (48, 48)
+    assert volumes[1].voxel_size == pytest.approx((48 / volumes[1].data.shape[0], 2.0, 1.0))
+    assert [volume.sizes_mm for volume in volumes] == [(0.0,)] * 2
+    assert load_volumes(tmp_path, (Source(sizes_mm=()),), 40)[1].data.shape[0] == 40
 
 
 def test_first_matching_source_has_a_volume(tmp_path):

@@ -1,7 +1,8 @@
 import pytest
 
 from tdafd_cli.errors import DataError
-from tdafd_cli.volumes.files import volume_paths
+from tdafd_cli.volumes.files import example_path, volume_paths
+from tdafd_cli.volumes.nifti import read_volume
 
 
 def test_a_folder_without_volumes_is_told(tmp_path):
@@ -18,3 +19,7 @@ def test_volumes_are_found_at_any_depth_whatever_the_case_of_their_suffix(tmp_pa
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     assert volume_paths(tmp_path) == [tmp_path / name for name in sorted(names)]
+
+
+def test_the_example_comes_along():
+    assert read_volume(example_path()).shape == (80, 104, 103)
