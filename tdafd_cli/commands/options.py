@@ -19,6 +19,14 @@ class Precision(str, Enum):
     FP16 = "fp16"
 
 
+class BackendName(str, Enum):
+    """Values of ``--backend``."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    OPENVINO = "openvino"
+
+
 class PassesName(str, Enum):
     """Values of ``--ensemble``."""
 
@@ -92,6 +100,13 @@ Device = Annotated[
         metavar="auto|cpu|cuda[:N]|mps",
         callback=check_device,
         help="Where to compute; auto takes an NVIDIA GPU if there is one.",
+    ),
+]
+Backend = Annotated[
+    BackendName,
+    typer.Option(
+        help="What computes the network; auto takes OpenVINO on CPUs where it is installed and "
+        "faster."
     ),
 ]
 Ensemble = Annotated[

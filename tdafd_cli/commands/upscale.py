@@ -8,6 +8,8 @@ import typer
 
 from tdafd_cli.commands.options import (
     AsJson,
+    Backend,
+    BackendName,
     Consistency,
     ConsistencyName,
     Device,
@@ -52,6 +54,7 @@ def upscale(
     precision: Annotated[
         Precision, typer.Option(help="Of the network; auto takes the device's fastest.")
     ] = Precision.AUTO,
+    backend: Backend = BackendName.AUTO,
     tile: Annotated[
         str,
         typer.Option(
@@ -124,6 +127,7 @@ def upscale(
                 settings=InferenceSettings(
                     device=device,
                     precision=precision.value,
+                    backend=backend.value,
                     tile="auto" if tile == "auto" else int(tile),
                     overlap=overlap,
                     batch_size=batch_size,
@@ -174,6 +178,7 @@ def _method(summary: dict[str, Any]) -> list[str]:
     return [
         summary["weights"],
         summary["device"],
+        *(["OpenVINO"] if summary["backend"] == "openvino" else []),
         summary["precision"],
         f"{passes} pass{'es' if passes > 1 else ''}",
         *([] if consistency == "none" else [f"consistent with {consistency}"]),

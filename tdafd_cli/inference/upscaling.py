@@ -91,7 +91,7 @@ def upscale_source(
     check_dtype(dtype)
     if not isinstance(source, str | Path | SpatialImage):
         raise TypeError(f"expected a path or a nibabel image, got {type(source).__name__}")
-    choose_precision(settings.precision, choose_device(settings.device))  # or fail before reading
+    choose_precision(settings.precision, choose_device(settings.place))  # or fail before reading
     started = time.perf_counter()
     low = read_volume(source) if isinstance(source, str | Path) else volume_of(source)
     read = time.perf_counter()
@@ -154,7 +154,7 @@ def _upscaled(
     low = torch.from_numpy(normalise(good, limits))
     positive = bool(volume.data.min() >= 0)
     zero = limits.zero if positive else None
-    network = network_on(weights, choose_device(settings.device))
+    network = network_on(weights, choose_device(settings.place))
     high, execution = predict_volume(network, low, settings, progress, zero)
     data = _denormalised(high.numpy(), limits, volume.data.dtype)
     restore_defects_(data, volume.data, good, defects)

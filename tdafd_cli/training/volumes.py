@@ -161,7 +161,8 @@ def sharpened(volume: TrainingVolume, size_mm: float, minimum: Sequence[int]) ->
 def as_sharp_as_it_is(volume: torch.Tensor, minimum: int) -> torch.Tensor:
     """The volume (I, J, K) cropped in k-space, along each axis, to what its spectrum holds.
 
-    No axis gets fewer than ``minimum`` voxels unless it has. A network trained on soft targets learns to be soft.
+    No axis gets fewer than ``minimum`` voxels unless it has. A network trained on soft targets
+    learns to be soft.
     """
     falloff = spectral_falloff(volume[None, None])[0].tolist()
     targets = [
