@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nibabel.spatialimages import SpatialImage
 
     from tdafd_cli.inference.result import Result
+    from tdafd_cli.weights.file import Weights
 
 __version__ = "0.1.0"
 __all__ = ["Result", "TdafdError", "__version__", "upscale"]
@@ -38,8 +39,11 @@ __all__ = ["Result", "TdafdError", "__version__", "upscale"]
 
 def upscale(
     source: str | Path | SpatialImage,
-    scale: int | None = None,
+    scale: int | tuple[int, int, int] | None = None,
     *,
+    spacing: float | tuple[float, float, float] | None = None,
+    slice_axis: str | None = None,
+    slice_thickness: float | None = None,
     weights: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -61,8 +65,14 @@ def upscale(
     source : str, Path or nibabel image
         NIfTI-1 or NIfTI-2, a file or an image in memory, which is left as it is. Both pass the
         same checks.
-    scale : int, optional
+    scale : int or (i, j, k), optional
         New voxels per voxel along each axis: that of the weights by default, or 2.
+    spacing : float or (i, j, k), optional
+        Edges of the voxels wanted in mm, in place of a scale.
+    slice_axis : {"auto", "I", "J", "K"}, optional
+        Axis to make finer alone, by the scale or to the spacing.
+    slice_thickness : float, optional
+        Of slices in mm; by default what the JSON file beside the scan says, or their distance.
     weights : str or Path, optional
         Weights known by name, or a ``.safetensors`` file; ``tdafd-xSCALE`` by default. They are
         read once and kept, and read again only if their file has changed.
@@ -101,12 +111,21 @@ def upscale(
         fallback=fallback,
         labels=labels,
     )
+    from tdafd_cli.inference.plan import request_for
     from tdafd_cli.inference.upscaling import upscale_source
     from tdafd_cli.weights.store import default_name, kept_weights
 
+    request = request_for(scale, spacing, slice_axis, slice_thickness)
+
+    def obtain(factors: tuple[int, int, int] | None) -> Weights:
+        return kept_weights(weights or default_name(factors), scale=factors)
+
+    # What the scan does not decide is known, or missed, before it is read.
+    known = weights is not None or (spacing is None and slice_axis is None)
     return upscale_source(
         source,
-        weights=kept_weights(weights or default_name(scale), scale=scale),
+        weights=obtain(None if request.one_axis else request.factors) if known else obtain,
+        request=request,
         settings=settings,
         dtype=dtype,
         progress=progress,

@@ -1,12 +1,14 @@
 """The command `tdafd upscale`."""
 
 import json
+import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tdafd_cli.commands.options import (
+    SCALES,
     AsJson,
     Backend,
     BackendName,
@@ -19,13 +21,21 @@ from tdafd_cli.commands.options import (
     PassesName,
     Precision,
     Quiet,
+    SliceAxisName,
     Threads,
     check_png,
+    check_scale,
+    check_spacing,
     check_tile,
+    factors_given,
+    spacing_given,
 )
 from tdafd_cli.commands.terminal import progress_bar, user_errors
 from tdafd_cli.commands.weights import download_bar
 from tdafd_cli.errors import size_text
+
+if TYPE_CHECKING:
+    from tdafd_cli.weights.file import Weights
 
 MOST_WARNINGS = 3  # lines for one volume; --json has all
 
@@ -36,11 +46,36 @@ def upscale(
         Path, typer.Argument(metavar="OUTPUT", help="NIfTI file to write: .nii or .nii.gz.")
     ],
     scale: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            min=2,
-            max=4,
-            help="New voxels per voxel along each axis. (default: that of the weights, or 2)",
+            metavar="N|IxJxK",
+            callback=check_scale,
+            help="New voxels per voxel along each axis, 2 to 4; or 2 to 6 along one axis alone, as "
+            "in 1x1x4. (default: that of the weights, or 2)",
+        ),
+    ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MM|MMxMMxMM",
+            callback=check_spacing,
+            help="Voxel size to reach, in place of --scale: 1 makes slices of 4 mm isotropic. Axes "
+            "that are fine enough stay as they are.",
+        ),
+    ] = None,
+    slice_axis: Annotated[
+        SliceAxisName | None,
+        typer.Option(
+            case_sensitive=False,
+            help="Make this axis finer alone. (default: all, or with --spacing the coarse one)",
+        ),
+    ] = None,
+    slice_thickness: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MM",
+            help="Thickness of slices, if other than their distance. (default: of the JSON file "
+            "beside the scan)",
         ),
     ] = None,
     weights: Annotated[
@@ -104,6 +139,7 @@ def upscale(
         raise typer.BadParameter(
             f"{tile} must exceed the overlap of {overlap}", param_hint="--tile"
         )
+    _check_grid(scale, spacing, slice_axis, slice_thickness, weights)
     with user_errors():
         from tdafd_cli.output import check_writable
         from tdafd_cli.volumes.nifti import check_target
@@ -112,18 +148,30 @@ def upscale(
         if preview is not None:
             check_writable(preview, overwrite)
 
+        from tdafd_cli.inference.plan import request_for
         from tdafd_cli.inference.settings import InferenceSettings
         from tdafd_cli.inference.upscaling import upscale_file
         from tdafd_cli.weights.store import default_name, load_weights
 
-        name = weights or default_name(scale)
-        with download_bar(name, shown=not quiet) as progress:
-            trained = load_weights(name, scale=scale, progress=progress)
+        def obtain(factors: tuple[int, int, int] | None) -> Weights:
+            name = weights or default_name(factors)
+            with download_bar(name, shown=not quiet) as progress:
+                return load_weights(name, scale=factors, progress=progress)
+
+        factors = factors_given(scale)
+        # What the scan does not decide is known, or missed, before it is read.
+        known = weights is not None or (spacing is None and slice_axis is None)
         with progress_bar("Upscaling", unit="tiles", shown=not quiet) as progress:
             result = upscale_file(
                 source,
                 target,
-                weights=trained,
+                weights=obtain(None if slice_axis else factors) if known else obtain,
+                request=request_for(
+                    factors,
+                    spacing_given(spacing),
+                    slice_axis.value if slice_axis else None,
+                    slice_thickness,
+                ),
                 settings=InferenceSettings(
                     device=device,
                     precision=precision.value,
@@ -151,6 +199,32 @@ def upscale(
             write_preview(preview, result.low, result.high, name=name, overwrite=overwrite)
             details = replace(details, preview=str(preview))
     _report(details.to_dict(), quiet=quiet, as_json=as_json)
+
+
+def _check_grid(
+    scale: str | None,
+    spacing: str | None,
+    slice_axis: SliceAxisName | None,
+    slice_thickness: float | None,
+    weights: str | None,
+) -> None:
+    """Refuse options that contradict each other as usage errors."""
+    factors = factors_given(scale)
+    if scale is not None and spacing is not None:
+        raise typer.BadParameter("give --scale or --spacing, not both", param_hint="--spacing")
+    if slice_axis is not None and not (scale or spacing or weights):
+        raise typer.BadParameter("add --scale or --spacing", param_hint="--slice-axis")
+    if factors is not None and slice_axis is None and min(factors) == max(factors) > max(SCALES):
+        raise typer.BadParameter(
+            f"{scale} is for one axis alone: use 1x1x{scale}, or add --slice-axis",
+            param_hint="--scale",
+        )
+    if factors is not None and slice_axis is not None and len(set(factors)) > 1:
+        raise typer.BadParameter(
+            f"{scale} names the axis already; leave one of the two out", param_hint="--slice-axis"
+        )
+    if slice_thickness is not None and not 0 < slice_thickness < math.inf:
+        raise typer.BadParameter("must be above 0 mm", param_hint="--slice-thickness")
 
 
 def _report(summary: dict[str, Any], *, quiet: bool, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tdafd_cli.errors import VolumeError, size_text
-from tdafd_cli.sampling.factors import AXES, Factors
+from tdafd_cli.sampling.factors import AXES, Factors, factors_of
 
 SCALES = (2, 3, 4)
 SLICE_SCALES = (2, 3, 4, 5, 6)
@@ -58,6 +58,35 @@ class Request:
             raise ValueError(f"spacing must be above 0 mm, got {self.spacing_mm}")
         if self.thickness_mm is not None and not 0 < self.thickness_mm < math.inf:
             raise ValueError(f"slice thickness must be above 0 mm, got {self.thickness_mm}")
+
+
+def request_for(
+    scale: int | Sequence[int] | None = None,
+    spacing: float | Sequence[float] | None = None,
+    slice_axis: str | None = None,
+    thickness_mm: float | None = None,
+) -> Request:
+    """Request in the words of the command line; ``ValueError`` if it can be none.
+
+    >>> request_for(spacing=1, slice_axis="K").spacing_mm
+    (1.0, 1.0, 1.0)
+    """
+    factors = None if scale is None else factors_of(scale)
+    if factors is not None:
+        named = min(factors) == 1 < max(factors)
+        one = named or slice_axis is not None
+        if sorted(factors)[:2] not in ([1, 1], [max(factors)] * 2) or (named and slice_axis):
+            raise ValueError(f"factors {factors}: all alike, or of one axis that they name alone")
+        if max(factors) not in (SLICE_SCALES if one else SCALES):
+            raise ValueError(f"scale must be 2 to 4, or 2 to 6 for one axis, got {scale}")
+    spacing_mm: Triple | None = None
+    if spacing is not None:
+        sizes = [spacing] * 3 if isinstance(spacing, int | float) else list(spacing)
+        spacing_mm = (float(sizes[0]), float(sizes[1]), float(sizes[2]))
+    if slice_axis not in (None, "auto", *AXES):
+        raise ValueError(f"slice_axis must be auto, I, J or K, got {slice_axis!r}")
+    axis = None if slice_axis in (None, "auto") else AXES.index(str(slice_axis))
+    return Request(factors, spacing_mm, axis, slice_axis is not None, thickness_mm)
 
 
 @dataclass(frozen=True)

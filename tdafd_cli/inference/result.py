@@ -29,6 +29,12 @@ class UpscaleReport:
     target, preview : str or None
         Files that were written.
     scale : int
+        Of the network.
+    factors : (I, J, K)
+        New voxels per voxel that the network made along each axis.
+    resampling : (I, J, K)
+        Edges of the result's voxels over those that the network made; 1 where nothing was
+        resampled.
     input_shape, output_shape : (I, J, K)
     input_voxel_size, output_voxel_size : (I, J, K)
         In the units of the affine.
@@ -45,6 +51,8 @@ class UpscaleReport:
     source: str | None
     target: str | None
     scale: int
+    factors: tuple[int, ...]
+    resampling: tuple[float, ...]
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     input_voxel_size: tuple[float, ...]

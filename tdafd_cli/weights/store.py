@@ -69,7 +69,7 @@ def load_weights(
         for another scale, of other shapes than their configuration says, or not finite.
     """
     name, path = _find(name_or_path, progress)
-    return _serving(scale, read_weights(path, name=name))
+    return serving(scale, read_weights(path, name=name))
 
 
 def kept_weights(name_or_path: str | Path, *, scale: int | Factors | None = None) -> Weights:
@@ -89,7 +89,7 @@ def kept_weights(name_or_path: str | Path, *, scale: int | Factors | None = None
         about = path.stat()
     except OSError:  # read_weights says why
         return load_weights(name_or_path, scale=scale)
-    return _serving(scale, _read_once(path.resolve(), name, about.st_size, about.st_mtime_ns))
+    return serving(scale, _read_once(path.resolve(), name, about.st_size, about.st_mtime_ns))
 
 
 @lru_cache(maxsize=MOST_KEPT)
@@ -97,8 +97,8 @@ def _read_once(path: Path, name: str, size: int, changed_ns: int) -> Weights:
     return read_weights(path, name=name)
 
 
-def _serving(scale: int | Factors | None, weights: Weights) -> Weights:
-    """The weights, unless they are for another scale than the one asked for.
+def serving(scale: int | Factors | None, weights: Weights) -> Weights:
+    """The weights, unless they are for another scale than the one asked for, if one is.
 
     Which axis slices follow one another along does not matter: it is brought last.
     """
