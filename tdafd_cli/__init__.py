@@ -47,6 +47,7 @@ def upscale(
     weights: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
+    backend: str = "auto",
     tile: int | str = "auto",
     overlap: int = 48,
     batch_size: int = 1,
@@ -76,7 +77,8 @@ def upscale(
     weights : str or Path, optional
         Weights known by name, or a ``.safetensors`` file; ``tdafd-xSCALE`` by default. They are
         read once and kept, and read again only if their file has changed.
-    device, precision, tile, overlap, batch_size, threads, ensemble, consistency, fallback, labels
+    device, precision, backend, tile, overlap, batch_size, threads, ensemble, consistency, fallback
+    labels
         As the options of the same names, see `tdafd_cli.inference.settings.InferenceSettings`.
     dtype : str
         Type of the numbers in image and file: "input", "uint8", "int16", "uint16", "int32",
@@ -102,6 +104,7 @@ def upscale(
     settings = InferenceSettings(
         device=device,
         precision=precision,
+        backend=backend,
         tile=tile,
         overlap=overlap,
         batch_size=batch_size,

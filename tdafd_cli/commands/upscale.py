@@ -153,7 +153,7 @@ def upscale(
         from tdafd_cli.inference.upscaling import upscale_file
         from tdafd_cli.weights.store import default_name, load_weights
 
-        def obtain(factors: tuple[int, int, int] | None) -> Weights:
+        def obtain(factors: tuple[int, int, int] | None) -> "Weights":
             name = weights or default_name(factors)
             with download_bar(name, shown=not quiet) as progress:
                 return load_weights(name, scale=factors, progress=progress)

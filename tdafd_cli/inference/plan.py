@@ -74,11 +74,8 @@ def request_for(
     factors = None if scale is None else factors_of(scale)
     if factors is not None:
         named = min(factors) == 1 < max(factors)
-        one = named or slice_axis is not None
         if sorted(factors)[:2] not in ([1, 1], [max(factors)] * 2) or (named and slice_axis):
             raise ValueError(f"factors {factors}: all alike, or of one axis that they name alone")
-        if max(factors) not in (SLICE_SCALES if one else SCALES):
-            raise ValueError(f"scale must be 2 to 4, or 2 to 6 for one axis, got {scale}")
     spacing_mm: Triple | None = None
     if spacing is not None:
         sizes = [spacing] * 3 if isinstance(spacing, int | float) else list(spacing)

@@ -146,7 +146,7 @@ def _make_consistent_(
         truncated = network_share == 1 and not one_axis and was_truncated(high, low)
         consistency, share = "kspace" if truncated else "none", INFERRED_SHARE
     if consistency != "none":
-        thickness = settings.slice_thickness
+        thickness = settings.slice_share
         make_consistent_(high, low, consistency, share=share, zero=zero, thickness=thickness)
     return consistency
 

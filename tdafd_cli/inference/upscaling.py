@@ -203,7 +203,7 @@ def _slices_told(
         return settings, ()
     share = thickness / volume.voxel_size[axis]
     if THINNEST <= share <= THICKEST:  # beyond, voxels are not what was measured
-        settings = replace(settings, slice_thickness=share)
+        settings = replace(settings, slice_share=share)
     return settings, tuple(slice_findings(volume.voxel_size, axis, thickness))
 
 
