@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -151,21 +152,17 @@ def upscale(
         from tdafd_cli.inference.plan import request_for
         from tdafd_cli.inference.settings import InferenceSettings
         from tdafd_cli.inference.upscaling import upscale_file
-        from tdafd_cli.weights.store import default_name, load_weights
-
-        def obtain(factors: tuple[int, int, int] | None) -> "Weights":
-            name = weights or default_name(factors)
-            with download_bar(name, shown=not quiet) as progress:
-                return load_weights(name, scale=factors, progress=progress)
 
         factors = factors_given(scale)
+        obtain = partial(_obtained, weights, quiet=quiet)
         # What the scan does not decide is known, or missed, before it is read.
         known = weights is not None or (spacing is None and slice_axis is None)
+        trained = obtain(None if slice_axis else factors) if known else obtain
         with progress_bar("Upscaling", unit="tiles", shown=not quiet) as progress:
             result = upscale_file(
                 source,
                 target,
-                weights=obtain(None if slice_axis else factors) if known else obtain,
+                weights=trained,
                 request=request_for(
                     factors,
                     spacing_given(spacing),
@@ -199,6 +196,17 @@ def upscale(
             write_preview(preview, result.low, result.high, name=name, overwrite=overwrite)
             details = replace(details, preview=str(preview))
     _report(details.to_dict(), quiet=quiet, as_json=as_json)
+
+
+def _obtained(
+    weights: str | None, factors: tuple[int, int, int] | None, *, quiet: bool
+) -> "Weights":
+    """Weights by their name, or those that serve factors; downloaded if need be."""
+    from tdafd_cli.weights.store import default_name, load_weights
+
+    name = weights or default_name(factors)
+    with download_bar(name, shown=not quiet) as progress:
+        return load_weights(name, scale=factors, progress=progress)
 
 
 def _check_grid(

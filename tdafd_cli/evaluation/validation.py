@@ -12,6 +12,7 @@ from tdafd_cli.evaluation.case import Case, degraded, reference
 from tdafd_cli.evaluation.metrics import Scores, score
 from tdafd_cli.inference.prediction import predict_volume
 from tdafd_cli.inference.settings import InferenceSettings
+from tdafd_cli.inference.slices import predict_along
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
 from tdafd_cli.sampling.factors import Factors
@@ -60,7 +61,11 @@ def with_baseline(case: Case) -> ValidationCase:
 
 def estimated(network: TDAFD, case: Case, settings: InferenceSettings) -> np.ndarray:
     """A network's estimate of a case on the reference's scale, as `tdafd upscale` would make it."""
-    return case.intensities(predict_volume(network, case.low, settings, zero=case.zero)[0])
+    if min(case.factors) > 1:
+        return case.intensities(predict_volume(network, case.low, settings, zero=case.zero)[0])
+    axis = case.factors.index(max(case.factors))
+    high, _ = predict_along(network, case.low, axis, settings, zero=case.zero)
+    return case.intensities(high)
 
 
 def validation_rows(

@@ -71,8 +71,9 @@ def draw_preview(low: Volume, high: Volume, *, name: str) -> Image.Image:
     name : str
         What made ``high``, for the heading.
     """
-    if any(after < before for before, after in zip(low.shape, high.shape, strict=True)):
-        raise ValueError(f"shape {high.shape} is coarser than {low.shape}")
+    fields = [np.multiply(volume.shape, volume.voxel_size) for volume in (low, high)]
+    if np.any(np.abs(fields[1] - fields[0]) > high.voxel_size):
+        raise ValueError(f"fields of view differ: {fields[0]} mm and {fields[1]} mm")
     turn, limits = io_orientation(low.affine), intensity_range(low.data)
     coarse = normalise(apply_orientation(low.data, turn), limits)
     fine = apply_orientation(high.data, turn)
