@@ -13,6 +13,7 @@ import torch
 import typer
 from PIL import Image, ImageDraw, ImageFont
 
+from tdafd_cli.formats.files import read_volume
 from tdafd_cli.sampling.degradation import (
     BENCHMARK_DEGRADATIONS,
     Degradation,
@@ -22,7 +23,6 @@ from tdafd_cli.sampling.degradation import (
 )
 from tdafd_cli.training.augmentation import bias_field, remapped
 from tdafd_cli.volumes.intensity import intensity_range, normalise
-from tdafd_cli.volumes.nifti import read_volume
 
 SCALE = 2
 PANEL = 208  # pixels along each side

@@ -33,6 +33,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from tdafd_cli.evaluation.case import Case, degraded, reference
 from tdafd_cli.evaluation.metrics import Scores, score
+from tdafd_cli.formats.files import read_volume
+from tdafd_cli.formats.folders import volume_paths
 from tdafd_cli.machine.devices import (
     choose_device,
     choose_precision,
@@ -56,8 +58,6 @@ from tdafd_cli.training.recipe import read_recipe
 from tdafd_cli.training.settings import TrainingConfig
 from tdafd_cli.training.state import TrainingState
 from tdafd_cli.training.volumes import load_volumes
-from tdafd_cli.volumes.files import volume_paths
-from tdafd_cli.volumes.nifti import read_volume
 
 RECIPE = Path(__file__).with_name("equal_budget.toml")
 BUDGET_STEPS = 10_000  # of the schedule: a step of the learning rate is so much of the budget

@@ -24,13 +24,13 @@ from scipy import ndimage
 from tdafd_cli.evaluation.case import degraded, reference
 from tdafd_cli.evaluation.metrics import score
 from tdafd_cli.evaluation.validation import ValidationCase, with_baseline
+from tdafd_cli.formats.files import read_volume
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.upscaling import upscale_volume
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
 from tdafd_cli.sampling.matrices import apply_matrices, fourier_matrix
 from tdafd_cli.volumes.grid import regridded
 from tdafd_cli.volumes.intensity import intensity_range, normalise
-from tdafd_cli.volumes.nifti import read_volume
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.store import load_weights
 

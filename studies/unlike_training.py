@@ -21,12 +21,12 @@ import typer
 
 from tdafd_cli.evaluation.case import degraded, reference
 from tdafd_cli.evaluation.validation import estimated, mean_gains, validation_rows, with_baseline
+from tdafd_cli.formats.files import read_volume
+from tdafd_cli.formats.folders import volume_paths
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
-from tdafd_cli.volumes.files import volume_paths
 from tdafd_cli.volumes.grid import regridded
 from tdafd_cli.volumes.intensity import intensity_range, normalise
-from tdafd_cli.volumes.nifti import read_volume
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.store import load_weights
 

@@ -57,6 +57,8 @@ def upscale(
     fallback: bool = True,
     labels: str = "auto",
     dtype: str = "input",
+    series: str | None = None,
+    part: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Result:
     """Upscale one MRI volume, as ``tdafd upscale`` does, and write nothing.
@@ -64,8 +66,8 @@ def upscale(
     Parameters
     ----------
     source : str, Path or nibabel image
-        NIfTI-1 or NIfTI-2, a file or an image in memory, which is left as it is. Both pass the
-        same checks.
+        A file of any format that the command reads, or a NIfTI image in memory, which is left as
+        it is. Both pass the same checks. Of a series the command takes all volumes.
     scale : int or (i, j, k), optional
         New voxels per voxel along each axis: that of the weights by default, or 2.
     spacing : float or (i, j, k), optional
@@ -83,6 +85,10 @@ def upscale(
     dtype : str
         Type of the numbers in image and file: "input", "uint8", "int16", "uint16", "int32",
         "uint32", "float32" or "float64". Integers are rounded and clipped.
+    series : str, optional
+        Number or UID of the DICOM series that is meant, where a folder holds several.
+    part : str, optional
+        Of complex numbers in a file: "magnitude", "real" or "imaginary".
     progress : callable, optional
         Called after each tile with the number done and the number of all. Nothing is printed.
 
@@ -99,6 +105,7 @@ def upscale(
     ValueError, TypeError
         A setting that no run could have, or a source that is neither a path nor an image.
     """
+    from tdafd_cli.formats.selection import Selection
     from tdafd_cli.inference.settings import InferenceSettings
 
     settings = InferenceSettings(
@@ -114,8 +121,8 @@ def upscale(
         fallback=fallback,
         labels=labels,
     )
-    from tdafd_cli.inference.plan import request_for
     from tdafd_cli.inference.upscaling import upscale_source
+    from tdafd_cli.sampling.plan import request_for
     from tdafd_cli.weights.store import default_name, kept_weights
 
     request = request_for(scale, spacing, slice_axis, slice_thickness)
@@ -131,6 +138,7 @@ def upscale(
         request=request,
         settings=settings,
         dtype=dtype,
+        selection=Selection(series, part),
         progress=progress,
     )
 

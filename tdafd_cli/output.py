@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,20 +48,46 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
         Writing failed: the disk is full, say. Whatever stood at ``target`` is still there.
     """
     final = target.resolve()
-    partial = final.with_name(f".tdafd-{secrets.token_hex(8)}.part")
+    partial = _partial(final)
     try:
-        with partial.open("xb") as file:
+        with _writing(target), partial.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(final)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "free some space or choose another folder" if full else "choose another folder"
-        raise OutputError(f"{target}: cannot be written: {error.strerror}; {advice}") from error
+        with _writing(target):
+            partial.replace(final)
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_all(target: Path) -> Iterator[Path]:
+    """Folder to write a target and what belongs to it in, each under the name it is to have.
+
+    Once all of it is on the disk it takes its place in the target's folder, the target last; or
+    the folder vanishes with all that is in it.
+
+    Raises
+    ------
+    OutputError
+        As for `replacing`.
+    """
+    final = target.resolve()
+    partial = _partial(final)
+    try:
+        with _writing(target):
+            partial.mkdir()
+            yield partial
+            paths = sorted(partial.iterdir(), key=lambda path: path.name == target.name)
+            for path in paths:
+                with path.open("rb+") as file:
+                    os.fsync(file.fileno())
+            for path in paths:
+                place = final if path.name == target.name else final.with_name(path.name)
+                path.replace(place)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def sha256(path: Path) -> str:
@@ -70,6 +97,21 @@ def sha256(path: Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _partial(final: Path) -> Path:
+    return final.with_name(f".tdafd-{secrets.token_hex(8)}.part")
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """Turn the system's errors into one that names the target."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "free some space or choose another folder" if full else "choose another folder"
+        raise OutputError(f"{target}: cannot be written: {error.strerror}; {advice}") from error
 
 
 def _check_folder(target: Path) -> None:

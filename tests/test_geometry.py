@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from tdafd_cli.cli import app
 from tdafd_cli.evaluation.validation import VALIDATED_SLICES
-from tdafd_cli.inference.plan import along
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.sampling.degradation import (
     BENCHMARK_DEGRADATIONS,
@@ -21,6 +20,7 @@ from tdafd_cli.sampling.degradation import (
 )
 from tdafd_cli.sampling.factors import factors_text
 from tdafd_cli.sampling.interpolation import interpolate
+from tdafd_cli.sampling.plan import along
 from tdafd_cli.volumes.grid import downscaled_affine
 from tdafd_cli.weights.file import save_weights
 from tdafd_cli.weights.registry import find_entry

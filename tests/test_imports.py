@@ -12,6 +12,7 @@ ROWS = (
     "sampling",
     "networks machine",
     "weights volumes",
+    "formats",
     "inference pictures",
     "evaluation",
     "training benchmark",

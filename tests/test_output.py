@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from tdafd_cli.errors import OutputError
-from tdafd_cli.output import check_writable, replacing, sha256
+from tdafd_cli.output import check_writable, replacing, replacing_all, sha256
 
 
 def write(target, content=b"new"):
@@ -162,3 +162,18 @@ def test_sha256_is_that_of_the_whole_file(tmp_path, size):
     path = tmp_path / "result.nii"
     path.write_bytes(content[:size])
     assert sha256(path) == hashlib.sha256(content[:size]).hexdigest()
+
+
+def test_files_that_belong_together_take_their_places_together(tmp_path):
+    target, beside = tmp_path / "scan.mhd", tmp_path / "scan.zraw"
+    target.write_bytes(b"old")
+    with pytest.raises(OutputError, match="cannot be written"), replacing_all(target) as folder:
+        (folder / "no" / "scan.zraw").write_bytes(b"half")
+    assert list(tmp_path.iterdir()) == [target]
+    assert target.read_bytes() == b"old"
+    with replacing_all(target) as folder:
+        (folder / "scan.mhd").write_bytes(b"new")
+        (folder / "scan.zraw").write_bytes(b"voxels")
+        assert target.read_bytes() == b"old"
+    assert sorted(tmp_path.iterdir()) == [target, beside]
+    assert (target.read_bytes(), beside.read_bytes()) == (b"new", b"voxels")

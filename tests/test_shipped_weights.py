@@ -8,11 +8,11 @@ import torch
 
 from tdafd_cli.evaluation.case import degraded, reference
 from tdafd_cli.evaluation.validation import estimated, validation_cases, validation_rows
+from tdafd_cli.formats.files import read_volume
 from tdafd_cli.inference.prediction import predict_volume
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
 from tdafd_cli.volumes.intensity import intensity_range, normalise
-from tdafd_cli.volumes.nifti import read_volume
 from tdafd_cli.weights.store import bundled_names, load_weights
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "head_2mm.nii.gz"

@@ -16,6 +16,7 @@ import torch
 from tdafd_cli.errors import MethodError, VolumeError
 from tdafd_cli.evaluation.case import Case
 from tdafd_cli.evaluation.validation import estimated
+from tdafd_cli.formats.files import read_volume, write_volume
 from tdafd_cli.inference.ensemble import passes
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.machine.devices import threads_limited
@@ -23,7 +24,6 @@ from tdafd_cli.networks.complexity import complexity, low_edge
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.factors import Factors, factors_of, factors_text
 from tdafd_cli.sampling.interpolation import interpolate
-from tdafd_cli.volumes.nifti import read_volume, write_volume
 from tdafd_cli.weights.file import Weights
 
 PLACEHOLDERS = ("{input}", "{output}")

@@ -15,6 +15,8 @@ from tdafd_cli.benchmark.results import Failure, Results
 from tdafd_cli.errors import DataError, MethodError, TdafdError
 from tdafd_cli.evaluation.case import Case, Reference, degraded, reference
 from tdafd_cli.evaluation.metrics import score
+from tdafd_cli.formats.files import read_volume
+from tdafd_cli.formats.folders import volume_paths
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.machine.devices import choose_device, choose_precision, precision_name
 from tdafd_cli.machine.metering import metered
@@ -23,8 +25,6 @@ from tdafd_cli.output import sha256
 from tdafd_cli.provenance import provenance
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
 from tdafd_cli.sampling.factors import Factors, factors_of, factors_text
-from tdafd_cli.volumes.files import volume_paths
-from tdafd_cli.volumes.nifti import read_volume
 from tdafd_cli.weights.store import bundled_names, default_name, load_weights
 
 DIGITS = 8  # of a score: runs on one machine agree in them

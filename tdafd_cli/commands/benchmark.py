@@ -158,8 +158,8 @@ def benchmark(
         check_outputs(outputs, overwrite)  # before torch takes its seconds
 
         from tdafd_cli.benchmark.run import BenchmarkSettings, run_benchmark
+        from tdafd_cli.formats.folders import example_path
         from tdafd_cli.inference.settings import InferenceSettings
-        from tdafd_cli.volumes.files import example_path
         from tdafd_cli.weights.store import DEFAULT_SCALE
 
         results, panels = run_benchmark(

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from tdafd_cli.formats.selection import VOLUMES
+
 SCALES = (2, 3, 4)
 SLICE_SCALES = (2, 3, 4, 5, 6)
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -74,6 +76,21 @@ class OutputDtype(str, Enum):
     UINT32 = "uint32"
     FLOAT32 = "float32"
     FLOAT64 = "float64"
+
+
+class PartName(str, Enum):
+    """Values of ``--part``."""
+
+    MAGNITUDE = "magnitude"
+    REAL = "real"
+    IMAGINARY = "imaginary"
+
+
+class NormalisationName(str, Enum):
+    """Values of ``--normalise``."""
+
+    SERIES = "series"
+    VOLUME = "volume"
 
 
 def check_device(name: str) -> str:
@@ -150,6 +167,13 @@ class SliceAxisName(str, Enum):
     I = "I"  # noqa: E741 (the axis's name)
     J = "J"
     K = "K"
+
+
+def check_volumes(volumes: str) -> str:
+    """Refuse what is neither a number nor a slice as a usage error."""
+    if not VOLUMES.fullmatch(volumes):
+        raise typer.BadParameter(f"{volumes!r} is neither a number of a volume nor like 0:10")
+    return volumes
 
 
 def check_png(path: Path | None) -> Path | None:

@@ -26,9 +26,7 @@ class TrainingPrecision(str, Enum):
 
 
 def train(
-    data: Annotated[
-        Path, typer.Option(help="Folder of high-resolution NIfTI volumes, at any depth.")
-    ],
+    data: Annotated[Path, typer.Option(help="Folder of high-resolution volumes, at any depth.")],
     output: Annotated[Path, typer.Option(help="Folder for weights, recipe, checkpoint and logs.")],
     validation: Annotated[
         Path | None, typer.Option(help="Folder or file of volumes to validate on.")

@@ -18,7 +18,9 @@ from tdafd_cli.commands.options import (
     Device,
     Ensemble,
     LabelsName,
+    NormalisationName,
     OutputDtype,
+    PartName,
     PassesName,
     Precision,
     Quiet,
@@ -28,6 +30,7 @@ from tdafd_cli.commands.options import (
     check_scale,
     check_spacing,
     check_tile,
+    check_volumes,
     factors_given,
     spacing_given,
 )
@@ -42,9 +45,20 @@ MOST_WARNINGS = 3  # lines for one volume; --json has all
 
 
 def upscale(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", exists=True, help="NIfTI volume.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            exists=True,
+            help="NIfTI, Analyze, MGH, NRRD or MetaImage file, or a folder of DICOM files.",
+        ),
+    ],
     target: Annotated[
-        Path, typer.Argument(metavar="OUTPUT", help="NIfTI file to write: .nii or .nii.gz.")
+        Path,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="File to write: .nii.gz, .nii, .hdr, .mgz, .mgh, .nrrd, .nhdr, .mha or .mhd.",
+        ),
     ],
     scale: Annotated[
         str | None,
@@ -121,6 +135,25 @@ def upscale(
     dtype: Annotated[
         OutputDtype, typer.Option(help="Type of the stored numbers.")
     ] = OutputDtype.INPUT,
+    series: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER|UID", help="Which DICOM series of a folder of several."),
+    ] = None,
+    part: Annotated[
+        PartName | None, typer.Option(help="Of complex numbers, which are refused without it.")
+    ] = None,
+    volumes: Annotated[
+        str,
+        typer.Option(
+            metavar="N|N:N",
+            callback=check_volumes,
+            help="Which volumes of a series, from 0, as in 0:10. (default: all)",
+        ),
+    ] = ":",
+    normalise: Annotated[
+        NormalisationName,
+        typer.Option(help="Whether all volumes of a series share one range of intensities."),
+    ] = NormalisationName.SERIES,
     overwrite: Annotated[
         bool, typer.Option("--overwrite/--no-overwrite", help="Replace files that exist.")
     ] = False,
@@ -135,23 +168,24 @@ def upscale(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Upscale one MRI volume."""
+    """Upscale an MRI volume, or a series of volumes one after the other."""
     if tile != "auto" and int(tile) <= overlap:
         raise typer.BadParameter(
             f"{tile} must exceed the overlap of {overlap}", param_hint="--tile"
         )
     _check_grid(scale, spacing, slice_axis, slice_thickness, weights)
     with user_errors():
+        from tdafd_cli.formats.files import check_target
         from tdafd_cli.output import check_writable
-        from tdafd_cli.volumes.nifti import check_target
 
         check_target(target, overwrite, source=source)  # before torch takes its seconds
         if preview is not None:
             check_writable(preview, overwrite)
 
-        from tdafd_cli.inference.plan import request_for
+        from tdafd_cli.formats.selection import Selection
+        from tdafd_cli.inference.files import upscale_file
         from tdafd_cli.inference.settings import InferenceSettings
-        from tdafd_cli.inference.upscaling import upscale_file
+        from tdafd_cli.sampling.plan import request_for
 
         factors = factors_given(scale)
         obtain = partial(_obtained, weights, quiet=quiet)
@@ -182,6 +216,8 @@ def upscale(
                     fallback=fallback,
                     labels=labels.value,
                 ),
+                selection=Selection(series, part and part.value, volumes),
+                normalise=normalise.value,
                 dtype=dtype.value,
                 overwrite=overwrite,
                 progress=progress,

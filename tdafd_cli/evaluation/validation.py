@@ -10,6 +10,7 @@ import numpy as np
 
 from tdafd_cli.evaluation.case import Case, degraded, reference
 from tdafd_cli.evaluation.metrics import Scores, score
+from tdafd_cli.formats.files import read_volume
 from tdafd_cli.inference.prediction import predict_volume
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.slices import predict_along
@@ -17,7 +18,6 @@ from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
 from tdafd_cli.sampling.factors import Factors
 from tdafd_cli.sampling.interpolation import BASELINES, interpolate
-from tdafd_cli.volumes.nifti import read_volume
 
 VALIDATED_SLICES = ("thick-boxcar", "thick-gaussian")
 

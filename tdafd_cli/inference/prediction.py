@@ -37,6 +37,7 @@ from tdafd_cli.sampling.consistency import (
 )
 from tdafd_cli.sampling.interpolation import blend_interpolated_
 from tdafd_cli.sampling.spectrum import spectral_falloff
+from tdafd_cli.volumes.plateaus import two_levels
 
 PRECISION_TOLERANCE = 0.05
 """Largest difference from fp32, as part of the intensity range, that reduced precision may make.
@@ -129,8 +130,8 @@ def _interpolated(job: Job) -> tuple[Tensor, Execution]:
 
 
 def _keep_near_range_(high: Tensor, low: Tensor) -> None:
-    """Bring back what lies far beyond the scan's intensities, in place."""
-    lowest, highest = low.aminmax()
+    """Bring back what lies far beyond the scan's intensities, or its two levels, in place."""
+    lowest, highest = two_levels(low.numpy()) or (float(low.min()), float(low.max()))
     margin = BEYOND * (highest - lowest)
     high.clamp_(lowest - margin, highest + margin)
 

@@ -10,11 +10,11 @@ import torch
 from nibabel.nifti1 import Nifti1Image
 
 from tdafd_cli import __version__
+from tdafd_cli.formats.files import write_volume
+from tdafd_cli.formats.images import image_of
 from tdafd_cli.inference.execution import Execution
 from tdafd_cli.machine.memory import peak_memory
 from tdafd_cli.volumes.findings import Finding
-from tdafd_cli.volumes.images import image_of
-from tdafd_cli.volumes.nifti import write_volume
 from tdafd_cli.volumes.volume import Volume
 
 
@@ -28,6 +28,8 @@ class UpscaleReport:
         File that was read; None for an image in memory that has none.
     target, preview : str or None
         Files that were written.
+    sidecars : tuple of str
+        Copies of what lay beside a series.
     scale : int
         Of the network.
     factors : (I, J, K)
@@ -35,7 +37,7 @@ class UpscaleReport:
     resampling : (I, J, K)
         Edges of the result's voxels over those that the network made; 1 where nothing was
         resampled.
-    input_shape, output_shape : (I, J, K)
+    input_shape, output_shape : (I, J, K), or (I, J, K, volumes) of a series
     input_voxel_size, output_voxel_size : (I, J, K)
         In the units of the affine.
     weights, weights_sha256 : str
@@ -65,6 +67,7 @@ class UpscaleReport:
     peak_memory_bytes: int
     version: str = __version__
     preview: str | None = None
+    sidecars: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values, the execution's among the others."""
@@ -104,12 +107,12 @@ class Result:
         return report
 
     def save(self, path: str | Path, overwrite: bool = False) -> "Result":
-        """Write the upscaled volume into a NIfTI file, whole or not at all.
+        """Write the upscaled volume into a file, whole or not at all.
 
         Parameters
         ----------
         path : str or Path
-            Ends in ``.nii`` or ``.nii.gz``.
+            Its ending tells the format: see `tdafd_cli.formats.files.SUFFIXES`.
         overwrite : bool
             Whether an existing file may be replaced; the source never is.
 

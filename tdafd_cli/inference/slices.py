@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from tdafd_cli.inference.execution import Execution
-from tdafd_cli.inference.plan import Plan
 from tdafd_cli.inference.prediction import predict_volume
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.tiling import Progress
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.matrices import apply_matrices, centred_matrix
+from tdafd_cli.sampling.plan import Plan
 from tdafd_cli.sampling.spectrum import spectral_falloff
 
 Number = TypeVar("Number", int, float)

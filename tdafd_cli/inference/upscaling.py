@@ -1,7 +1,7 @@
 """Upscale volumes and files with trained weights."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -10,8 +10,12 @@ import numpy as np
 import torch
 from nibabel.spatialimages import SpatialImage
 
+from tdafd_cli.formats.files import check_dtype, open_scan
+from tdafd_cli.formats.images import volume_of
+from tdafd_cli.formats.scan import Scan
+from tdafd_cli.formats.selection import Selection
+from tdafd_cli.formats.slice_geometry import slice_geometry
 from tdafd_cli.inference.execution import WITHOUT_NETWORK, Execution
-from tdafd_cli.inference.plan import Plan, Request, plan_for, plan_notes
 from tdafd_cli.inference.prediction import predict_volume
 from tdafd_cli.inference.result import Result, UpscaleReport, seconds_of
 from tdafd_cli.inference.settings import InferenceSettings
@@ -23,6 +27,7 @@ from tdafd_cli.machine.memory import peak_memory
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.factors import Factors
 from tdafd_cli.sampling.matrices import nearest_places
+from tdafd_cli.sampling.plan import Plan, Request, plan_for, plan_notes
 from tdafd_cli.volumes.defects import Defects, find_defects, mended, restore_defects_
 from tdafd_cli.volumes.findings import (
     Finding,
@@ -32,11 +37,8 @@ from tdafd_cli.volumes.findings import (
     volume_findings,
 )
 from tdafd_cli.volumes.grid import centred_affine, regridded, upscaled_affine
-from tdafd_cli.volumes.images import volume_of
 from tdafd_cli.volumes.intensity import IntensityRange, denormalise, intensity_range, normalise
 from tdafd_cli.volumes.labels import label_count
-from tdafd_cli.volumes.nifti import check_dtype, check_target, read_volume
-from tdafd_cli.volumes.sidecar import slice_geometry
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.file import Weights
 from tdafd_cli.weights.store import MOST_KEPT, serving
@@ -47,57 +49,13 @@ Obtain = Callable[[Factors], Weights]
 THINNEST, THICKEST = 0.3, 2.0  # slices that voxels may stand for, in voxels
 
 
-def upscale_file(
-    source: Path,
-    target: Path,
-    *,
-    weights: Weights | Obtain,
-    request: Request | None = None,
-    settings: InferenceSettings | None = None,
-    dtype: str = "input",
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> Result:
-    """Upscale one file into another, which appears whole or not at all.
-
-    Parameters
-    ----------
-    source, target : Path
-        NIfTI files.
-    weights : Weights or callable
-        A callable gives those for the factors (i, j, k) that serve the request best.
-    request : Request, optional
-        What the result's grid is to be; by default the scale is that of the weights, which make
-        slices thinner along the axis that they are found on.
-    settings : InferenceSettings, optional
-    dtype, overwrite
-        As for `write_volume`.
-    progress : callable, optional
-        Called after each tile with the number done and the number of all.
-
-    Raises
-    ------
-    TdafdError
-        In one line, whatever the reason; ``target`` is as it was then.
-    """
-    check_target(target, overwrite, source=source)
-    result = upscale_source(
-        source,
-        weights=weights,
-        request=request,
-        settings=settings,
-        dtype=dtype,
-        progress=progress,
-    )
-    return result.save(target, overwrite)
-
-
 def upscale_source(
-    source: str | Path | SpatialImage,
+    source: str | Path | SpatialImage | Scan,
     *,
     weights: Weights | Obtain,
     request: Request | None = None,
     settings: InferenceSettings | None = None,
+    selection: Selection | None = None,
     dtype: str = "input",
     progress: Progress | None = None,
 ) -> Result:
@@ -105,10 +63,20 @@ def upscale_source(
 
     Parameters
     ----------
-    source : str, Path or nibabel image
-        NIfTI, as `read_volume` and `volume_of` take it.
-    weights, request, settings, dtype, progress
-        As for `upscale_file`.
+    source : str, Path, nibabel image or Scan
+        As `open_scan` and `volume_of` take it.
+    weights : Weights or callable
+        A callable gives those for the factors (i, j, k) that serve the request best.
+    request : Request, optional
+        What the result's grid is to be; by default the scale is that of the weights, which make
+        slices thinner along the axis that they are found on.
+    settings : InferenceSettings, optional
+    selection : Selection, optional
+        Which one volume of the source is meant.
+    dtype : str
+        Of image and file, as for `write_volume`.
+    progress : callable, optional
+        Called after each tile with the number done and the number of all.
 
     Raises
     ------
@@ -117,25 +85,23 @@ def upscale_source(
     """
     settings = settings or InferenceSettings()
     check_dtype(dtype)
-    if not isinstance(source, str | Path | SpatialImage):
+    if not isinstance(source, str | Path | SpatialImage | Scan):
         raise TypeError(f"expected a path or a nibabel image, got {type(source).__name__}")
     choose_precision(settings.precision, choose_device(settings.place))  # or fail before reading
     started = time.perf_counter()
-    low = read_volume(source) if isinstance(source, str | Path) else volume_of(source)
+    low = _read(source, selection or Selection())
     read = time.perf_counter()
     request = request or Request()
-    plan = _plan(low, request, weights if isinstance(weights, Weights) else None)
-    weights = serving(
-        plan.factors, weights if isinstance(weights, Weights) else weights(plan.factors)
-    )
-    settings, told = _slices_told(low, plan, request, settings)
-    high, execution, findings = _upscaled(low, weights, plan, settings, progress)
+    plan = planned(low, request, weights)
+    weights = serving(plan.factors, obtained(weights, plan))
+    settings, told = slices_told(low, plan, request, settings)
+    high, execution, findings = upscaled(low, weights, settings, progress, plan=plan)
     details = UpscaleReport(
         source=None if low.path is None else str(low.path),
         target=None,
         scale=weights.scale,
         factors=plan.factors,
-        resampling=tuple(round(step, 6) for step in plan.steps),
+        resampling=plan.resampling,
         input_shape=low.shape,
         output_shape=high.shape,
         input_voxel_size=low.voxel_size,
@@ -165,8 +131,7 @@ def upscale_volume(
     DeviceError, MemoryLimitError
         In one line: the settings ask for what this machine does not have.
     """
-    plan = _plan(volume, Request(), weights)
-    return _upscaled(volume, weights, plan, settings or InferenceSettings(), progress)[0]
+    return upscaled(volume, weights, settings or InferenceSettings(), progress)[0]
 
 
 @lru_cache(maxsize=MOST_KEPT)
@@ -179,7 +144,15 @@ def network_on(weights: Weights, device: torch.device) -> TDAFD:
     return weights.network().to(device)
 
 
-def _plan(volume: Volume, request: Request, weights: Weights | None) -> Plan:
+def planned(volume: Volume, request: Request, weights: Weights | Obtain) -> Plan:
+    """Plan for a volume, or for a series of which it is the first.
+
+    Raises
+    ------
+    VolumeError
+        If the voxels asked for are no finer than the volume's.
+    """
+
     def softest() -> int:
         return softest_axis(torch.from_numpy(normalise(volume.data, intensity_range(volume.data))))
 
@@ -187,13 +160,18 @@ def _plan(volume: Volume, request: Request, weights: Weights | None) -> Plan:
         request,
         shape=volume.shape,
         voxel_size=volume.voxel_size,
-        weights=None if weights is None else weights.factors,
+        weights=weights.factors if isinstance(weights, Weights) else None,
         softest=softest,
         name="the image" if volume.path is None else str(volume.path),
     )
 
 
-def _slices_told(
+def obtained(weights: Weights | Obtain, plan: Plan) -> Weights:
+    """The weights, or those that are given for a plan's factors."""
+    return weights if isinstance(weights, Weights) else weights(plan.factors)
+
+
+def slices_told(
     volume: Volume, plan: Plan, request: Request, settings: InferenceSettings
 ) -> tuple[InferenceSettings, tuple[Finding, ...]]:
     """Settings that know how thick slices are, if anyone says it, and what users should know."""
@@ -207,19 +185,36 @@ def _slices_told(
     return settings, tuple(slice_findings(volume.voxel_size, axis, thickness))
 
 
-def _upscaled(
+def _read(source: str | Path | SpatialImage | Scan, selection: Selection) -> Volume:
+    if isinstance(source, SpatialImage):
+        if selection != Selection():
+            raise ValueError("series and part are chosen of files, not of images in memory")
+        return volume_of(source)
+    if not isinstance(source, Scan):
+        source = open_scan(source, series=selection.series, part=selection.part)
+    return source.only_volume(selection.numbers(source.count))
+
+
+def upscaled(
     volume: Volume,
     weights: Weights,
-    plan: Plan,
     settings: InferenceSettings,
-    progress: Progress | None,
+    progress: Progress | None = None,
+    limits: IntensityRange | None = None,
+    plan: Plan | None = None,
 ) -> tuple[Volume, Execution, tuple[Finding, ...]]:
+    """Upscaled volume, how it was made, and what was found.
+
+    ``limits`` are the intensities that stand for 0 and 1 in place of the volume's own; the ``plan``
+    is that of the weights alone if there is none.
+    """
+    plan = plan or planned(volume, Request(), weights)
     labels = label_count(volume.data) if settings.labels == "auto" else 0
     if settings.labels == "yes" or labels:
         return _repeated(volume, plan, labels)
     defects = find_defects(volume.data) if settings.fallback else Defects()
     good = mended(volume.data, defects)
-    limits = intensity_range(good)
+    limits = limits or intensity_range(good)
     low = torch.from_numpy(normalise(good, limits))
     positive = bool(volume.data.min() >= 0)
     zero = limits.zero if positive else None
@@ -241,15 +236,16 @@ def _upscaled(
         *volume_findings(volume, defects, axis),
     )
     notes = (*execution.notes, *plan_notes(plan, volume.voxel_size))
-    upscaled = regridded(volume, data, _affine(volume, plan))
-    return upscaled, replace(execution, notes=notes), findings
+    finer = regridded(volume, data, affine_of(volume.affine, volume.shape, plan))
+    return finer, replace(execution, notes=notes), findings
 
 
-def _affine(volume: Volume, plan: Plan) -> np.ndarray:
+def affine_of(affine: np.ndarray, shape: Sequence[int], plan: Plan) -> np.ndarray:
+    """Affine of the grid that a plan leads to, from a volume of a shape."""
     if plan.exact:
-        return upscaled_affine(volume.affine, plan.factors)
+        return upscaled_affine(affine, plan.factors)
     size = [step / factor for step, factor in zip(plan.steps, plan.factors, strict=True)]
-    return centred_affine(volume.affine, volume.shape, size, plan.shape)
+    return centred_affine(affine, shape, size, plan.shape)
 
 
 def _repeated(
@@ -262,8 +258,9 @@ def _repeated(
             volume.shape, plan.shape, plan.steps, plan.factors, strict=True
         )
     ]
-    upscaled = regridded(volume, volume.data[np.ix_(*places)], _affine(volume, plan))
-    return upscaled, WITHOUT_NETWORK, label_findings(labels)
+    affine = affine_of(volume.affine, volume.shape, plan)
+    finer = regridded(volume, volume.data[np.ix_(*places)], affine)
+    return finer, WITHOUT_NETWORK, label_findings(labels)
 
 
 def _denormalised(high: np.ndarray, limits: IntensityRange, dtype: np.dtype) -> np.ndarray:

@@ -6,9 +6,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 # Of glibc's malloc.h, with the values that mallopt(3) gives as defaults.
 _M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD = -1, 128 * 1024
@@ -19,10 +22,17 @@ _blocks: list[None] = []
 _lock = threading.Lock()
 
 
-def free_memory(device: torch.device) -> int:
+def free_memory(device: "torch.device") -> int:
     """Bytes that can be had on a device, within the limits of the container or the batch job."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+    if device.type != "cuda":
+        return free_main_memory()
+    import torch
+
+    return torch.cuda.mem_get_info(device)[0]
+
+
+def free_main_memory() -> int:
+    """Bytes that can be had beside the CPU; known without PyTorch, whose import takes seconds."""
     available = int(psutil.virtual_memory().available)
     headroom = cgroup_headroom()
     return available if headroom is None else min(available, headroom)
@@ -60,9 +70,11 @@ def cgroup_headroom(
     return min(known, default=None)
 
 
-def peak_memory(device: torch.device) -> int:
+def peak_memory(device: "torch.device") -> int:
     """Most bytes held so far: by tensors on a GPU, elsewhere by the process."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
@@ -108,9 +120,11 @@ def return_freed_memory() -> None:
         trim(0)
 
 
-def restart_peak_memory(device: torch.device) -> bool:
+def restart_peak_memory(device: "torch.device") -> bool:
     """Let `peak_memory` count from now on; False where the system offers no way."""
     if device.type == "cuda":
+        import torch
+
         torch.cuda.reset_peak_memory_stats(device)
         return True
     try:

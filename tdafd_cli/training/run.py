@@ -7,6 +7,7 @@ import torch
 
 from tdafd_cli.errors import DataError, DeviceError, OutputError, RecipeError
 from tdafd_cli.evaluation.validation import ValidationCase, validation_cases
+from tdafd_cli.formats.folders import volume_paths
 from tdafd_cli.machine.devices import choose_device, choose_precision, threads_limited
 from tdafd_cli.machine.memory import freed_memory_kept
 from tdafd_cli.networks.tdafd import TDAFD
@@ -24,7 +25,6 @@ from tdafd_cli.training.state import (
     new_state,
 )
 from tdafd_cli.training.volumes import TrainingVolume, load_volumes, usable
-from tdafd_cli.volumes.files import volume_paths
 from tdafd_cli.weights.store import load_weights
 
 RECIPE = "recipe.toml"

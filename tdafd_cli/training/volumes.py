@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from tdafd_cli.errors import DataError
+from tdafd_cli.formats.files import read_volume
+from tdafd_cli.formats.folders import volume_paths
 from tdafd_cli.sampling.factors import AXES, Factors
 from tdafd_cli.sampling.matrices import apply_matrices, fourier_matrix
 from tdafd_cli.sampling.spectrum import resolution_along, spectral_falloff
-from tdafd_cli.volumes.files import volume_paths
 from tdafd_cli.volumes.intensity import intensity_range, normalise
-from tdafd_cli.volumes.nifti import read_volume
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A volume: a 3D image with its affine and header."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,16 +20,24 @@ class Volume:
     affine : (4, 4) array
         Maps voxel indices (I, J, K) to RAS+ coordinates, in millimetres by convention.
     header : Nifti1Header
-        As read, NIfTI-1 or NIfTI-2, slope and intercept included. Its free text may identify a
-        person: keep it out of logs.
+        Of NIfTI-1 or NIfTI-2: as read, slope and intercept included, or made from what another
+        format says of grid, type and units. Its free text may identify a person: keep it out of
+        logs.
     path : Path or None
-        File that was read, which is never written to.
+        File or folder that was read, which is never written to.
+    format : str
+        Name of the format it was read from, as in `formats.FORMATS`.
+    kept : mapping
+        Fields of that format that NIfTI has no place for and another grid leaves true. They may
+        identify a person, too.
     """
 
     data: np.ndarray = field(repr=False)
     affine: np.ndarray = field(repr=False)
     header: Nifti1Header = field(repr=False)
     path: Path | None = None
+    format: str = "nifti"
+    kept: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:

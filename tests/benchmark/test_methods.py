@@ -7,9 +7,9 @@ import torch
 from tdafd_cli.benchmark.methods import external, itk_bspline
 from tdafd_cli.errors import MethodError
 from tdafd_cli.evaluation.case import degraded, reference
+from tdafd_cli.formats.files import read_volume
 from tdafd_cli.sampling.interpolation import interpolate
 from tdafd_cli.volumes.grid import upscaled_affine
-from tdafd_cli.volumes.nifti import read_volume
 
 
 def case_of(heads: Path, scale: int = 2):

@@ -97,7 +97,7 @@ def test_a_second_run_scores_the_same(heads, tiny_weights, tmp_path):
     ("arguments", "message"),
     [
         (["--data", "missing"], "missing: no such file or folder"),
-        (["--data", "."], "holds no .nii or .nii.gz volume"),
+        (["--data", "."], "holds no volume; their names end in .nii.gz"),
         (["--weights", "nonsense", "--example"], "nonsense"),
         (["--json", "missing/out.json"], "does not exist"),
     ],

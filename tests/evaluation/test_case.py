@@ -5,7 +5,7 @@ import pytest
 
 from tdafd_cli.errors import VolumeError
 from tdafd_cli.evaluation.case import reference
-from tdafd_cli.volumes.nifti import read_volume
+from tdafd_cli.formats.files import read_volume
 
 
 def test_volumes_too_small_are_refused(heads):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tdafd_cli.errors import DeviceError, MemoryLimitError
+from tdafd_cli.formats.files import read_volume
 from tdafd_cli.inference.budget import memory_needed
 from tdafd_cli.inference.ensemble import DEFAULT_PASSES
 from tdafd_cli.inference.prediction import PRECISION_TOLERANCE, PROBE_EDGE, predict_volume
@@ -15,7 +16,6 @@ from tdafd_cli.machine.devices import computes_bf16
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.sampling.degradation import degrade
 from tdafd_cli.volumes.intensity import intensity_range, normalise
-from tdafd_cli.volumes.nifti import read_volume
 from tdafd_cli.weights.store import bundled_names, load_weights
 
 REPOSITORY = Path(__file__).parents[2]

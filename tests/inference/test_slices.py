@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from tdafd_cli.inference.plan import Plan
 from tdafd_cli.inference.prediction import predict_volume
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.slices import predict_along, resampled, softest_axis
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.sampling.degradation import degrade
+from tdafd_cli.sampling.plan import Plan
 
 SETTINGS = InferenceSettings(device="cpu", precision="fp32", ensemble=1)
 TINY = TDAFDConfig(

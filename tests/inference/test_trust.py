@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from tdafd_cli.formats.files import read_volume
 from tdafd_cli.inference.prediction import BEYOND, predict_volume
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.trust import EXCESS, trust_findings, trust_in
@@ -15,7 +16,6 @@ from tdafd_cli.sampling.interpolation import blend_interpolated_, interpolate
 from tdafd_cli.sampling.matrices import apply_matrices, fourier_matrix, mirrored_fourier_matrix
 from tdafd_cli.sampling.spectrum import BANDS, FEWEST_VOXELS, spectral_falloff
 from tdafd_cli.volumes.intensity import intensity_range, normalise
-from tdafd_cli.volumes.nifti import read_volume
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "head_2mm.nii.gz"
 SHAPE = (64, 64, 64)

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from tdafd_cli import __version__
 from tdafd_cli.errors import DeviceError, OutputError, VolumeError
+from tdafd_cli.formats.files import read_volume
+from tdafd_cli.inference.files import upscale_file
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.upscaling import (
     network_on,
-    upscale_file,
     upscale_source,
     upscale_volume,
 )
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.volumes.grid import upscaled_affine
-from tdafd_cli.volumes.nifti import read_volume
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.file import Weights
 from tdafd_cli.weights.store import load_weights

@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tdafd_cli.volumes.nifti import read_volume
+from tdafd_cli.formats.files import read_volume
 
 SCRIPT = Path(__file__).parents[2] / "studies" / "unlike_training.py"
 

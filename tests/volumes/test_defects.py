@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tdafd_cli.formats.files import read_volume
 from tdafd_cli.sampling.matrices import trilinear_matrix
 from tdafd_cli.volumes.defects import Defects, find_defects, mended, restore_defects_
-from tdafd_cli.volumes.nifti import read_volume
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "head_2mm.nii.gz"
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tdafd_cli.formats.files import read_volume
 from tdafd_cli.volumes.defects import Defects
 from tdafd_cli.volumes.findings import (
     label_findings,
@@ -11,7 +12,6 @@ from tdafd_cli.volumes.findings import (
     slice_findings,
     volume_findings,
 )
-from tdafd_cli.volumes.nifti import read_volume
 from tdafd_cli.volumes.volume import Volume
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "head_2mm.nii.gz"

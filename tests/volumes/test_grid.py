@@ -3,8 +3,8 @@ from drawn_volumes import SCALES, affines, outer_corners, random_stored
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tdafd_cli.formats.files import read_volume
 from tdafd_cli.volumes.grid import downscaled_affine, regridded, upscaled_affine
-from tdafd_cli.volumes.nifti import read_volume
 
 
 @given(affines(), SCALES, st.tuples(*[st.integers(1, 300)] * 3))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tdafd_cli.formats.files import read_volume
 from tdafd_cli.volumes.labels import label_count
-from tdafd_cli.volumes.nifti import read_volume
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "head_2mm.nii.gz"
 

@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -42,6 +43,19 @@ def test_header_is_read_as_it_was_written(header):
     assert [extension.get_content() for extension in again.extensions] == [b"kept"]
     assert spatial_shape(again) == (7, 5, 3)
     assert slope_intercept(again) == (0.25, -17.5)
+
+
+@pytest.mark.parametrize("size", [2**31 - 16, -(2**31), 0])
+def test_an_extension_that_claims_too_much_is_refused_and_takes_no_memory(header, size):
+    file = io.BytesIO()
+    header["vox_offset"] = 2**31
+    file.write(header.binaryblock + b"\x01\0\0\0" + np.array([size, 6], "<i4").tobytes() + b"text")
+    file.seek(0)
+    tracemalloc.start()
+    with pytest.raises(VolumeError, match="failed to read extension"):
+        read_header(file)
+    assert tracemalloc.get_traced_memory()[1] < 1e7
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("slope", [0.0, np.nan])

@@ -1,6 +1,6 @@
 from drawn_volumes import random_stored
 
-from tdafd_cli.volumes.nifti import read_volume
+from tdafd_cli.formats.files import read_volume
 
 
 def test_the_free_text_of_the_header_is_not_shown(make_nifti):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from nibabel.nifti1 import Nifti1Extension
 
 from tdafd_cli.errors import OutputError, VolumeError
+from tdafd_cli.formats.files import OUTPUT_DTYPES, check_target, read_volume, write_volume
 from tdafd_cli.volumes.grid import regridded, upscaled_affine
-from tdafd_cli.volumes.nifti import OUTPUT_DTYPES, check_target, read_volume, write_volume
 from tdafd_cli.volumes.volume import Volume
 
 # Reading
@@ -146,14 +146,7 @@ def test_a_forbidden_file_is_an_error(users_folder):
 
 
 def test_a_folder_is_an_error(tmp_path):
-    with pytest.raises(VolumeError, match="a folder; name one NIfTI file"):
-        read_volume(tmp_path)
-
-
-def test_a_folder_of_dicom_files_is_told_as_such(tmp_path):
-    (tmp_path / "README").write_text("notes")
-    (tmp_path / "slice.dcm").write_bytes(bytes(128) + b"DICM")
-    with pytest.raises(VolumeError, match=r"a folder of DICOM files; .*`dcm2niix FOLDER`"):
+    with pytest.raises(VolumeError, match="a folder without DICOM files; name one volume in it"):
         read_volume(tmp_path)
 
 
@@ -166,9 +159,11 @@ def test_an_empty_file_is_an_error(tmp_path, content):
 
 
 def test_another_format_in_gzip_is_named(tmp_path):
-    path = tmp_path / "brain.mgz"
-    path.write_bytes(gzip.compress(b"\0\0\0\x01\0\0\x01\0"))
-    with pytest.raises(VolumeError, match=r"brain\.mgz: not a NIfTI volume but a FreeSurfer MGH"):
+    path = tmp_path / "brain.mnc"
+    path.write_bytes(gzip.compress(b"CDF\x01"))
+    with pytest.raises(
+        VolumeError, match=r"brain\.mnc: not a volume .* but a MINC volume; .*mnc2nii"
+    ):
         read_volume(path)
 
 
@@ -207,7 +202,7 @@ def test_voxels_cut_short_are_counted(make_nifti):
 
 def test_a_shape_beyond_all_memory_is_an_error(make_nifti):
     path = make_nifti(np.ones((5, 4, 3)), edit=fields(dim=[3, 32767, 32767, 32767, 1, 1, 1, 1]))
-    with pytest.raises(VolumeError, match=r"needs 2.81e\+05 GB of memory"):
+    with pytest.raises(VolumeError, match=r"needs 5.63e\+05 GB of memory, and .* GB are free"):
         read_volume(path)
 
 
@@ -404,11 +399,9 @@ def volume(make_nifti) -> Volume:
     return read_volume(make_nifti(random_stored("int16")))
 
 
-@pytest.mark.parametrize("name", ["result", "result.img", "result.nii.bz2", "result.mgz", "nii"])
+@pytest.mark.parametrize("name", ["result", "result.nii.bz2", "result.mnc", "nii"])
 def test_an_unknown_suffix_is_refused(volume, tmp_path, name):
-    with pytest.raises(
-        OutputError, match=r"unknown kind of file; end its name in \.nii or \.nii\.gz"
-    ):
+    with pytest.raises(OutputError, match=r"unknown kind of file; end its name in \.nii\.gz, "):
         check_target(tmp_path / name)
     with pytest.raises(OutputError, match="unknown kind of file"):
         write_volume(tmp_path / name, volume)

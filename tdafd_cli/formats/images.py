@@ -11,8 +11,9 @@ from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from tdafd_cli.errors import VolumeError
-from tdafd_cli.volumes.nifti import intensities, write_stream
-from tdafd_cli.volumes.nifti_header import check_header, spatial_shape
+from tdafd_cli.formats.files import write_stream
+from tdafd_cli.formats.storage import check_intensities, intensities, intensity_dtype
+from tdafd_cli.volumes.nifti_header import check_header, check_one_volume, spatial_shape
 from tdafd_cli.volumes.volume import Volume
 
 _STORABLE = {np.dtype(bool): np.uint8, np.dtype(np.float16): np.float32}
@@ -47,7 +48,10 @@ def volume_of(image: SpatialImage) -> Volume:
             _set_dtype(header, stored.dtype)
         header["scl_slope"], header["scl_inter"] = slope, intercept
         check_header(header)
+        intensity_dtype(header.get_data_dtype(), None)
+        check_one_volume(header.get_data_shape())
         data = intensities(stored.reshape(spatial_shape(header)), slope, intercept)
+        check_intensities(data)
     except VolumeError as error:
         raise VolumeError(f"{name or 'image'}: {error}") from error.__cause__
     affine = np.array(header.get_best_affine(), dtype=np.float64)

@@ -110,6 +110,12 @@ class Plan:
         return self.factors.index(max(self.factors)) if min(self.factors) == 1 else None
 
     @property
+    def resampling(self) -> Triple:
+        """The steps, rounded for reports."""
+        i, j, k = (round(step, 6) for step in self.steps)
+        return i, j, k
+
+    @property
     def exact(self) -> bool:
         """Whether the network's grid is the one asked for."""
         return self.steps == (1.0, 1.0, 1.0)

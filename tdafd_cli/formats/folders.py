@@ -3,13 +3,17 @@
 from pathlib import Path
 
 from tdafd_cli.errors import DataError
-from tdafd_cli.volumes.nifti import SUFFIXES
+from tdafd_cli.formats.files import SUFFIXES
+
+_WITH_ANOTHER = ".img"  # whose header stands for both
 
 EXAMPLE = "head_2mm.nii.gz"
 
 
 def volume_paths(folder: Path) -> list[Path]:
-    """NIfTI files anywhere below a folder, sorted; the case of their suffix does not matter.
+    """Volumes of any format anywhere below a folder, sorted; the case of suffixes does not matter.
+
+    Of a pair of files the header is given.
 
     Raises
     ------
@@ -18,9 +22,10 @@ def volume_paths(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: not a folder; give the folder that holds the volumes")
-    paths = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(SUFFIXES))
+    suffixes = tuple(suffix for suffix in SUFFIXES if suffix != _WITH_ANOTHER)
+    paths = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(suffixes))
     if not paths:
-        raise DataError(f"{folder}: holds no .nii or .nii.gz volume")
+        raise DataError(f"{folder}: holds no volume; their names end in {', '.join(suffixes)}")
     return paths
 
 

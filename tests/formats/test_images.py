@@ -6,8 +6,8 @@ import pytest
 from drawn_volumes import STORED, random_stored
 
 from tdafd_cli.errors import VolumeError
-from tdafd_cli.volumes.images import image_of, volume_of
-from tdafd_cli.volumes.nifti import OUTPUT_DTYPES, read_volume, write_volume
+from tdafd_cli.formats.files import OUTPUT_DTYPES, read_volume, write_volume
+from tdafd_cli.formats.images import image_of, volume_of
 
 SLOPES = [(1.0, 0.0), (0.25, -7.0)]
 

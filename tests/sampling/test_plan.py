@@ -1,9 +1,9 @@
 import pytest
 
 from tdafd_cli.errors import VolumeError
-from tdafd_cli.inference import plan as plans
-from tdafd_cli.inference.plan import Plan, Request, along, plan_for, plan_notes
 from tdafd_cli.networks import tdafd
+from tdafd_cli.sampling import plan as plans
+from tdafd_cli.sampling.plan import Plan, Request, along, plan_for, plan_notes
 
 SHAPE = (200, 220, 30)
 
