@@ -131,10 +131,10 @@ def upscale(
         return kept_weights(weights or default_name(factors), scale=factors)
 
     # What the scan does not decide is known, or missed, before it is read.
-    known = weights is not None or (spacing is None and slice_axis is None)
+    known = weights is not None or not request.needs_the_scan
     return upscale_source(
         source,
-        weights=obtain(None if request.one_axis else request.factors) if known else obtain,
+        weights=obtain(None if request.needs_the_scan else request.factors) if known else obtain,
         request=request,
         settings=settings,
         dtype=dtype,

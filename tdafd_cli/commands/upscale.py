@@ -39,6 +39,8 @@ from tdafd_cli.commands.weights import download_bar
 from tdafd_cli.errors import size_text
 
 if TYPE_CHECKING:
+    from tdafd_cli.inference.upscaling import Obtain
+    from tdafd_cli.sampling.plan import Request
     from tdafd_cli.weights.file import Weights
 
 MOST_WARNINGS = 3  # lines for one volume; --json has all
@@ -185,24 +187,15 @@ def upscale(
         from tdafd_cli.formats.selection import Selection
         from tdafd_cli.inference.files import upscale_file
         from tdafd_cli.inference.settings import InferenceSettings
-        from tdafd_cli.sampling.plan import request_for
 
-        factors = factors_given(scale)
-        obtain = partial(_obtained, weights, quiet=quiet)
-        # What the scan does not decide is known, or missed, before it is read.
-        known = weights is not None or (spacing is None and slice_axis is None)
-        trained = obtain(None if slice_axis else factors) if known else obtain
+        request = _request(scale, spacing, slice_axis, slice_thickness)
+        trained = _weights(weights, request, quiet=quiet)
         with progress_bar("Upscaling", unit="tiles", shown=not quiet) as progress:
             result = upscale_file(
                 source,
                 target,
                 weights=trained,
-                request=request_for(
-                    factors,
-                    spacing_given(spacing),
-                    slice_axis.value if slice_axis else None,
-                    slice_thickness,
-                ),
+                request=request,
                 settings=InferenceSettings(
                     device=device,
                     precision=precision.value,
@@ -232,6 +225,26 @@ def upscale(
             write_preview(preview, result.low, result.high, name=name, overwrite=overwrite)
             details = replace(details, preview=str(preview))
     _report(details.to_dict(), quiet=quiet, as_json=as_json)
+
+
+def _request(
+    scale: str | None,
+    spacing: str | None,
+    slice_axis: SliceAxisName | None,
+    slice_thickness: float | None,
+) -> "Request":
+    from tdafd_cli.sampling.plan import request_for
+
+    axis = slice_axis.value if slice_axis else None
+    return request_for(factors_given(scale), spacing_given(spacing), axis, slice_thickness)
+
+
+def _weights(weights: str | None, request: "Request", *, quiet: bool) -> "Weights | Obtain":
+    """Weights, missed before the scan is read where it does not decide which; else their source."""
+    obtain = partial(_obtained, weights, quiet=quiet)
+    if weights is None and request.needs_the_scan:
+        return obtain
+    return obtain(None if request.needs_the_scan else request.factors)
 
 
 def _obtained(

@@ -51,6 +51,11 @@ class Request:
     one_axis: bool = False
     thickness_mm: float | None = None
 
+    @property
+    def needs_the_scan(self) -> bool:
+        """Whether the scan decides which axes are made finer, and by how much."""
+        return self.spacing_mm is not None or self.one_axis
+
     def __post_init__(self) -> None:
         if self.factors is not None and self.spacing_mm is not None:
             raise ValueError("give factors or a spacing, not both")
