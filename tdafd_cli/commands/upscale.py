@@ -13,10 +13,12 @@ from tdafd_cli.commands.options import (
     AsJson,
     Backend,
     BackendName,
+    Best,
     Consistency,
     ConsistencyName,
     Device,
     Ensemble,
+    Fast,
     LabelsName,
     NormalisationName,
     OutputDtype,
@@ -32,6 +34,7 @@ from tdafd_cli.commands.options import (
     check_tile,
     check_volumes,
     factors_given,
+    preset,
     spacing_given,
 )
 from tdafd_cli.commands.terminal import progress_bar, user_errors
@@ -121,6 +124,8 @@ def upscale(
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Tiles per pass.")] = 1,
     threads: Threads = None,
     ensemble: Ensemble = PassesName.AUTO,
+    fast: Fast = False,
+    best: Best = False,
     consistency: Consistency = ConsistencyName.AUTO,
     fallback: Annotated[
         bool,
@@ -176,6 +181,7 @@ def upscale(
             f"{tile} must exceed the overlap of {overlap}", param_hint="--tile"
         )
     _check_grid(scale, spacing, slice_axis, slice_thickness, weights)
+    ensemble, precision = preset(fast, best, ensemble, precision)
     with user_errors():
         from tdafd_cli.formats.files import check_target
         from tdafd_cli.output import check_writable

@@ -19,17 +19,19 @@ from typer.testing import CliRunner, Result
 import tdafd_cli
 from tdafd_cli.cli import app
 from tdafd_cli.commands.options import (
+    BackendName,
     ConsistencyName,
     LabelsName,
     OutputDtype,
     PassesName,
     Precision,
+    preset,
 )
 from tdafd_cli.commands.upscale import upscale
 from tdafd_cli.formats.files import OUTPUT_DTYPES, read_volume
 from tdafd_cli.formats.folders import example_path
 from tdafd_cli.inference.ensemble import PASSES
-from tdafd_cli.inference.settings import LABELS, InferenceSettings
+from tdafd_cli.inference.settings import BACKENDS, LABELS, InferenceSettings
 from tdafd_cli.machine.precision_names import PRECISIONS
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.sampling.kinds import CONSISTENCIES
@@ -296,6 +298,24 @@ def test_values_that_cannot_be_are_usage_errors(source, target, tiny_weights, op
     assert list(target.parent.iterdir()) == []
 
 
+def test_fast_is_one_pass(source, target, tiny_weights):
+    result = run_upscale(source, target, tiny_weights, "--fast", "--no-fallback", "--json")
+    assert json.loads(result.stdout)["ensemble"] == 1
+
+
+def test_presets_set_what_is_not_given():
+    auto, exact = Precision.AUTO, Precision.FP32
+    assert preset(False, False, PassesName.AUTO, auto) == (PassesName.AUTO, auto)
+    assert preset(True, False, PassesName.AUTO, exact) == (PassesName.ONE, exact)
+    assert preset(True, False, PassesName.FOUR, auto) == (PassesName.FOUR, auto)
+    assert preset(False, True, PassesName.AUTO, auto) == (PassesName.EIGHT, exact)
+    assert preset(False, True, PassesName.TWO, Precision.BF16) == (PassesName.TWO, Precision.BF16)
+
+
+def test_presets_exclude_each_other(source, target):
+    assert run("upscale", source, target, "--fast", "--best").exit_code == 2
+
+
 def test_missing_input_is_a_usage_error(tmp_path):
     result = run("upscale", tmp_path / "none.nii", tmp_path / "high.nii")
     assert result.exit_code == 2
@@ -305,6 +325,7 @@ def test_missing_input_is_a_usage_error(tmp_path):
 def test_choices_are_those_of_the_library():
     assert tuple(name.value for name in LabelsName) == LABELS
     assert [choice.value for choice in Precision] == ["auto", *PRECISIONS]
+    assert [choice.value for choice in BackendName] == list(BACKENDS)
     assert [choice.value for choice in OutputDtype] == list(OUTPUT_DTYPES)
     assert [choice.value for choice in ConsistencyName] == list(CONSISTENCIES)
     assert [choice.passes for choice in PassesName] == ["auto", *PASSES]
