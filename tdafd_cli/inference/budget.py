@@ -121,10 +121,11 @@ def check_memory(job: Job) -> None:
 
 
 def _memory_afterwards(job: Job) -> int:
-    """Bytes that consistency takes when the tiles are done."""
+    """Bytes that consistency, and turning slices back, take when the tiles are done."""
+    turned = job.result_bytes if job.config.axes == 1 else 0
     if job.settings.consistency == "none":
-        return 0
-    return consistency_memory(job.low.numel(), job.config.scale)
+        return turned
+    return max(turned, consistency_memory(job.low.numel(), job.config.scale))
 
 
 def check_budget(job: Job, tile: tuple[int, ...], budget: int) -> None:

@@ -85,3 +85,16 @@ def test_resampling_leads_to_the_shape_asked_for_and_no_further_values():
     assert made.max() <= high.max()
     middle = np.interp(np.arange(33) * 30 / 33 + 0.5 * 30 / 33 - 0.5, np.arange(30), high[6, 5])
     assert np.abs(made[6, 5].numpy() - middle)[3:-3].max() < 0.03
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_flat_background_around_slices_is_left_out_without_a_trace(network, axis):
+    low = torch.zeros(150, 20, 40)
+    low[60:90, 2:18, 5:35] = 0.3 + 0.5 * scan(30, 16, 30)
+    alone, _ = predict_volume(network, low, SETTINGS)
+    assert alone.shape == (150, 20, 120)
+    high, _ = predict_along(network, low.movedim(2, axis), axis, SETTINGS)
+    torch.testing.assert_close(high, alone.movedim(2, axis))
+    inside = alone[62:88, 4:16, 18:102]
+    assert inside.std() > 0.01
+    assert alone[:8].abs().max() < 0.05
