@@ -202,3 +202,23 @@ def test_without_a_recipe_the_generic_one_is_taken(folder):
     (source,) = config.dataset.sources
     assert (source.pattern, source.sizes_mm) == ("**/*", ())
     assert config.network == load_weights("tdafd-x2").config  # so that --init fits
+
+
+@pytest.mark.parametrize("scale", ["5", "3"])
+def test_a_scale_that_does_not_fit_the_recipe_is_told_in_one_line(folder, scale):
+    recipe = folder / "recipe.toml"
+    recipe.write_text(f"further_scales = [3]\n{recipe.read_text()}")
+    result = train(folder, "--scale", scale)
+    assert result.exit_code == 1
+    assert f"--scale {scale} does not fit the recipe" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (folder / "run").exists()
+
+
+def test_volumes_too_short_for_a_factor_are_told(folder):
+    recipe = folder / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("[network]", "[network]\naxes = 1\nscale = 4"))
+    result = train(folder)
+    assert result.exit_code == 1
+    assert "no volume is sharp and long enough for 1x1x4" in result.stderr
+    assert "64 voxels along an axis" in result.stderr
