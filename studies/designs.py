@@ -10,7 +10,8 @@ from torch import nn
 
 from tdafd_cli.networks.autocast import without_autocast
 from tdafd_cli.networks.layers import NEGATIVE_SLOPE, activate, doubled, in_fp32
-from tdafd_cli.networks.tdafd import FEDAB, MSFD, TDAFD, TDAFDConfig, image_skip
+from tdafd_cli.networks.tdafd import FEDAB, MSFD, TDAFD, TDAFDConfig
+from tdafd_cli.networks.upsampling import image_skip
 from tdafd_cli.sampling.interpolation import interpolate
 from tdafd_cli.sampling.spectrum import BANDS
 

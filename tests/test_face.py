@@ -74,10 +74,13 @@ def test_an_image_in_memory_keeps_its_family_and_header(tiny_weights):
 
 def test_settings_are_those_of_the_library():
     parameters = inspect.signature(tdafd.upscale).parameters
-    for name, value in vars(InferenceSettings()).items():
+    settings = vars(InferenceSettings())
+    del settings["slice_share"]  # of the thickness and the scan
+    for name, value in settings.items():
         assert parameters[name].default == value
-    only_here = {"source", "scale", "weights", "dtype", "series", "part", "progress"}
-    assert parameters.keys() - only_here == vars(InferenceSettings()).keys()
+    only_here = {"source", "weights", "dtype", "series", "part", "progress"}
+    grid = {"scale", "spacing", "slice_axis", "slice_thickness"}
+    assert parameters.keys() - grid - only_here == settings.keys()
 
 
 def test_settings_reach_the_result(source, tiny_weights):

@@ -137,7 +137,10 @@ USES = [
     (f"{TRAIN} --resume", "no checkpoint to resume from; start without --resume"),
     (f"{TRAIN} --minutes soon", "--minutes: 'soon' is not a number; see `tdafd train --help`"),
     (f"{TRAIN} --steps 0", "--steps: 0 is below 1, the least; see `tdafd train --help`"),
-    (f"{TRAIN} --scale 3", "is smaller than a patch, which takes 48 voxels along each axis; leave "),
+    (
+        f"{TRAIN} --scale 3",
+        "is smaller than a patch, which takes 48 voxels along each axis; leave ",
+    ),
     (f"{TRAIN} --validation none", "none: no such file or folder to validate on; check the name"),
     (f"{TRAIN} --validation data --recipe small.toml", "is in both training and validation; k"),
     (f"{TRAIN} --init none.safetensors", "cannot read weights: No such file or directory; check"),

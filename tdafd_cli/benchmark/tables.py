@@ -79,7 +79,7 @@ def cost_table(costs: Sequence[Cost]) -> Table:
     )
 
 
-def quality_table(summaries: Sequence[Summary], scale: int) -> Table:
+def quality_table(summaries: Sequence[Summary], scale: int | str) -> Table:
     """Mean scores under one degradation."""
     first = summaries[0]
     rows = [

@@ -1,5 +1,6 @@
 """Options of the commands: their choices, their checks, and those that several commands take."""
 
+import math
 import os
 import re
 from enum import Enum
@@ -10,6 +11,8 @@ import typer
 
 from tdafd_cli.formats.selection import VOLUMES
 
+SCALES = (2, 3, 4)
+SLICE_SCALES = (2, 3, 4, 5, 6)
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -120,6 +123,68 @@ def check_tile(tile: str) -> str:
     if tile != "auto" and not (tile.isdecimal() and int(tile) > 0):
         raise typer.BadParameter(f"{tile!r} is neither auto nor a number of voxels")
     return tile
+
+
+def check_scale(text: str | None) -> str | None:
+    """Refuse what is no scale as a usage error: ``2``, or a factor for each axis, ``1x1x4``."""
+    if text is None:
+        return None
+    words = text.lower().split("x")
+    if not all(word.isdecimal() for word in words) or len(words) not in (1, 3):
+        raise typer.BadParameter(f"{text!r} is neither a number nor of the form 1x1x4")
+    factors = [int(word) for word in words]
+    finer = [factor for factor in factors if factor != 1]
+    if len(words) == 3 and len(finer) == 1 and finer[0] in SLICE_SCALES:
+        return text
+    if len(set(factors)) > 1:
+        raise typer.BadParameter(
+            f"{text!r}: weights make all axes finer alike, by 2 to 4, or one axis alone, by 2 to 6"
+        )
+    if factors[0] not in (SLICE_SCALES if len(words) == 1 else SCALES):
+        raise typer.BadParameter(f"{text!r} is not in the range 2 to 4, or 2 to 6 for one axis")
+    return text
+
+
+def factors_given(text: str | None) -> tuple[int, int, int] | None:
+    """Factors along I, J and K of a checked scale."""
+    if text is None:
+        return None
+    words = text.lower().split("x")
+    i, j, k = (int(word) for word in (words if len(words) == 3 else words * 3))
+    return i, j, k
+
+
+def check_spacing(text: str | None) -> str | None:
+    """Refuse what is no voxel size as a usage error: ``1``, or ``0.8x0.8x1`` in mm."""
+    if text is not None:
+        _lengths(text)
+    return text
+
+
+def spacing_given(text: str | None) -> tuple[float, float, float] | None:
+    """Voxel edges along I, J and K in mm of a checked spacing."""
+    return None if text is None else _lengths(text)
+
+
+def _lengths(text: str) -> tuple[float, float, float]:
+    words = text.lower().split("x")
+    try:
+        lengths = [float(word) for word in words]
+    except ValueError:
+        lengths = []
+    if len(lengths) not in (1, 3) or not all(0 < length < math.inf for length in lengths):
+        raise typer.BadParameter(f"{text!r} is neither a length in mm nor of the form 0.8x0.8x1")
+    i, j, k = lengths if len(lengths) == 3 else lengths * 3
+    return i, j, k
+
+
+class SliceAxisName(str, Enum):
+    """Values of ``--slice-axis``."""
+
+    AUTO = "auto"
+    I = "I"  # noqa: E741 (the axis's name)
+    J = "J"
+    K = "K"
 
 
 def check_volumes(volumes: str) -> str:

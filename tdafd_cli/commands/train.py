@@ -38,7 +38,7 @@ def train(
         ),
     ] = None,
     scale: Annotated[
-        int | None, typer.Option(min=2, max=4, help="Instead of the recipe's scale.")
+        int | None, typer.Option(min=2, max=6, help="Instead of the recipe's scale.")
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Instead of the recipe's number of steps.")
@@ -115,14 +115,19 @@ def _changed(
 ) -> "TrainingConfig":
     from dataclasses import replace
 
+    from tdafd_cli.errors import RecipeError
+
     network, dataset = config.network, config.dataset
-    return replace(
-        config,
-        network=network if scale is None else replace(network, scale=scale),
-        dataset=dataset if workers is None else replace(dataset, workers=workers),
-        steps=config.steps if steps is None else steps,
-        seed=config.seed if seed is None else seed,
-    )
+    try:
+        return replace(
+            config,
+            network=network if scale is None else replace(network, scale=scale),
+            dataset=dataset if workers is None else replace(dataset, workers=workers),
+            steps=config.steps if steps is None else steps,
+            seed=config.seed if seed is None else seed,
+        )
+    except ValueError as error:
+        raise RecipeError(f"--scale {scale} does not fit the recipe: {error}") from error
 
 
 def _told(gains: dict[str, float]) -> str:

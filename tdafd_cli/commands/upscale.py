@@ -1,12 +1,15 @@
 """The command `tdafd upscale`."""
 
 import json
+import math
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tdafd_cli.commands.options import (
+    SCALES,
     AsJson,
     Backend,
     BackendName,
@@ -23,15 +26,25 @@ from tdafd_cli.commands.options import (
     PassesName,
     Precision,
     Quiet,
+    SliceAxisName,
     Threads,
     check_png,
+    check_scale,
+    check_spacing,
     check_tile,
     check_volumes,
+    factors_given,
     preset,
+    spacing_given,
 )
 from tdafd_cli.commands.terminal import progress_bar, user_errors
 from tdafd_cli.commands.weights import download_bar
 from tdafd_cli.errors import size_text
+
+if TYPE_CHECKING:
+    from tdafd_cli.inference.upscaling import Obtain
+    from tdafd_cli.sampling.plan import Request
+    from tdafd_cli.weights.file import Weights
 
 MOST_WARNINGS = 3  # lines for one volume; --json has all
 
@@ -52,11 +65,36 @@ def upscale(
         ),
     ],
     scale: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            min=2,
-            max=4,
-            help="New voxels per voxel along each axis. (default: that of the weights, or 2)",
+            metavar="N|IxJxK",
+            callback=check_scale,
+            help="New voxels per voxel along each axis, 2 to 4; or 2 to 6 along one axis alone, as "
+            "in 1x1x4. (default: that of the weights, or 2)",
+        ),
+    ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MM|MMxMMxMM",
+            callback=check_spacing,
+            help="Voxel size to reach, in place of --scale: 1 makes slices of 4 mm isotropic. Axes "
+            "that are fine enough stay as they are.",
+        ),
+    ] = None,
+    slice_axis: Annotated[
+        SliceAxisName | None,
+        typer.Option(
+            case_sensitive=False,
+            help="Make this axis finer alone. (default: all, or with --spacing the coarse one)",
+        ),
+    ] = None,
+    slice_thickness: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MM",
+            help="Thickness of slices, if other than their distance. (default: of the JSON file "
+            "beside the scan)",
         ),
     ] = None,
     weights: Annotated[
@@ -141,6 +179,7 @@ def upscale(
         raise typer.BadParameter(
             f"{tile} is not above the overlap of {overlap}; lower --overlap", param_hint="--tile"
         )
+    _check_grid(scale, spacing, slice_axis, slice_thickness, weights)
     ensemble, precision = preset(fast, best, ensemble, precision)
     with user_errors():
         from tdafd_cli.formats.files import check_target
@@ -155,16 +194,15 @@ def upscale(
         from tdafd_cli.formats.selection import Selection
         from tdafd_cli.inference.files import upscale_file
         from tdafd_cli.inference.settings import InferenceSettings
-        from tdafd_cli.weights.store import default_name, load_weights
 
-        name = weights or default_name(scale)
-        with download_bar(name, shown=not quiet) as progress:
-            trained = load_weights(name, scale=scale, progress=progress)
+        request = _request(scale, spacing, slice_axis, slice_thickness)
+        trained = _weights(weights, request, quiet=quiet)
         with progress_bar("Upscaling", unit="tiles", shown=not quiet) as progress:
             result = upscale_file(
                 source,
                 target,
                 weights=trained,
+                request=request,
                 settings=InferenceSettings(
                     device=device,
                     precision=precision.value,
@@ -194,6 +232,63 @@ def upscale(
             write_preview(preview, result.low, result.high, name=name, overwrite=overwrite)
             details = replace(details, preview=str(preview))
     _report(details.to_dict(), quiet=quiet, as_json=as_json)
+
+
+def _request(
+    scale: str | None,
+    spacing: str | None,
+    slice_axis: SliceAxisName | None,
+    slice_thickness: float | None,
+) -> "Request":
+    from tdafd_cli.sampling.plan import request_for
+
+    axis = slice_axis.value if slice_axis else None
+    return request_for(factors_given(scale), spacing_given(spacing), axis, slice_thickness)
+
+
+def _weights(weights: str | None, request: "Request", *, quiet: bool) -> "Weights | Obtain":
+    """Weights, missed before the scan is read where it does not decide which; else their source."""
+    obtain = partial(_obtained, weights, quiet=quiet)
+    if weights is None and request.needs_the_scan:
+        return obtain
+    return obtain(None if request.needs_the_scan else request.factors)
+
+
+def _obtained(
+    weights: str | None, factors: tuple[int, int, int] | None, *, quiet: bool
+) -> "Weights":
+    """Weights by their name, or those that serve factors; downloaded if need be."""
+    from tdafd_cli.weights.store import default_name, load_weights
+
+    name = weights or default_name(factors)
+    with download_bar(name, shown=not quiet) as progress:
+        return load_weights(name, scale=factors, progress=progress)
+
+
+def _check_grid(
+    scale: str | None,
+    spacing: str | None,
+    slice_axis: SliceAxisName | None,
+    slice_thickness: float | None,
+    weights: str | None,
+) -> None:
+    """Refuse options that contradict each other as usage errors."""
+    factors = factors_given(scale)
+    if scale is not None and spacing is not None:
+        raise typer.BadParameter("give --scale or --spacing, not both", param_hint="--spacing")
+    if slice_axis is not None and not (scale or spacing or weights):
+        raise typer.BadParameter("add --scale or --spacing", param_hint="--slice-axis")
+    if factors is not None and slice_axis is None and min(factors) == max(factors) > max(SCALES):
+        raise typer.BadParameter(
+            f"{scale} is for one axis alone: use 1x1x{scale}, or add --slice-axis",
+            param_hint="--scale",
+        )
+    if factors is not None and slice_axis is not None and len(set(factors)) > 1:
+        raise typer.BadParameter(
+            f"{scale} names the axis already; leave one of the two out", param_hint="--slice-axis"
+        )
+    if slice_thickness is not None and not 0 < slice_thickness < math.inf:
+        raise typer.BadParameter("must be above 0 mm", param_hint="--slice-thickness")
 
 
 def _report(summary: dict[str, Any], *, quiet: bool, as_json: bool) -> None:

@@ -41,9 +41,10 @@ def list_weights(as_json: AsJson = False) -> None:
         return
     table = [("NAME", "SCALE", "VERSION", "SIZE", "WHERE", "RECIPE", "LICENCE")]
     for row in rows:
-        scale, size = f"x{row['scale']}", _megabytes(row["size"])
+        scale = f"x{row['scale']}" if row["axes"] == 3 else f"1x1x{row['scale']}"
         where, recipe = row["where"] or "on the mirror", row["recipe"] or "-"
         licence = row["licence"].partition(",")[0]  # `info` shows all of it
+        size = _megabytes(row["size"])
         table.append((row["name"], scale, row["version"], size, where, recipe, licence))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:

@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+from tdafd_cli.sampling.factors import factors_between
+
 TOLERANCE = 2e-5
 """Deviation, as part of the intensity range, that counts as the same value. An estimate around such
 voxels may lie off by twice as much."""
@@ -40,12 +42,17 @@ def occupied_box(low: Tensor, grid: int) -> Box:
 
 
 def surrounded(high: Tensor, box: Box, low: Tensor) -> Tensor:
-    """Upscaled part (sI', sJ', sK') of a volume amid its background: -> (sI, sJ, sK)."""
+    """Upscaled part (sI', sJ', sK') of a volume amid its background: -> (sI, sJ, sK).
+
+    Made finer along one axis alone, the part has as many voxels along the others.
+    """
     if low[box].shape == low.shape:
         return high
-    scale = high.shape[0] // low[box].shape[0]
-    whole = torch.full([scale * n for n in low.shape], float(low[0, 0, 0]))
-    whole[tuple(slice(scale * part.start, scale * part.stop) for part in box)] = high
+    factors = factors_between(low[box].shape, high.shape)
+    sizes = [factor * n for factor, n in zip(factors, low.shape, strict=True)]
+    whole = torch.full(sizes, float(low[0, 0, 0]))
+    parts = zip(factors, box, strict=True)
+    whole[tuple(slice(factor * part.start, factor * part.stop) for factor, part in parts)] = high
     return whole
 
 

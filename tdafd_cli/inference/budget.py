@@ -45,12 +45,12 @@ class Job:
     @property
     def passes(self) -> int:
         """Passes over mirror images."""
-        return passes(self.settings.ensemble, self.config.scale)
+        return passes(self.settings.ensemble, self.config.factors)
 
     @property
     def result_bytes(self) -> int:
         """Of the result, in float32."""
-        return self.low.nbytes * self.config.scale**3
+        return self.low.nbytes * math.prod(self.config.factors)
 
 
 def memory_needed(config: TDAFDConfig, voxels: int, dtype: torch.dtype) -> int:
@@ -61,7 +61,7 @@ def memory_needed(config: TDAFDConfig, voxels: int, dtype: torch.dtype) -> int:
     a single pass takes less.
     """
     features = config.channels * (13 + 2.5 * config.modules)
-    return math.ceil(voxels * (features * dtype.itemsize + 24 * config.scale**3))
+    return math.ceil(voxels * (features * dtype.itemsize + 24 * math.prod(config.factors)))
 
 
 def room(job: Job) -> tuple[torch.device, int]:
@@ -121,10 +121,11 @@ def check_memory(job: Job) -> None:
 
 
 def _memory_afterwards(job: Job) -> int:
-    """Bytes that consistency takes when the tiles are done."""
+    """Bytes that consistency, and turning slices back, take when the tiles are done."""
+    turned = job.result_bytes if job.config.axes == 1 else 0
     if job.settings.consistency == "none":
-        return 0
-    return consistency_memory(job.low.numel(), job.config.scale)
+        return turned
+    return max(turned, consistency_memory(job.low.numel(), job.config.scale))
 
 
 def check_budget(job: Job, tile: tuple[int, ...], budget: int) -> None:

@@ -9,8 +9,9 @@ from tdafd_cli.inference.result import Result
 from tdafd_cli.inference.series import upscale_series
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.tiling import Progress
-from tdafd_cli.inference.upscaling import upscale_source
+from tdafd_cli.inference.upscaling import Obtain, upscale_source
 from tdafd_cli.machine.devices import choose_device, choose_precision
+from tdafd_cli.sampling.plan import Request
 from tdafd_cli.weights.file import Weights
 
 
@@ -18,7 +19,8 @@ def upscale_file(
     source: Path,
     target: Path,
     *,
-    weights: Weights,
+    weights: Weights | Obtain,
+    request: Request | None = None,
     settings: InferenceSettings | None = None,
     selection: Selection | None = None,
     normalise: str = "series",
@@ -34,8 +36,8 @@ def upscale_file(
         File of any format that is read, or folder of DICOM files.
     target : Path
         Its ending tells the format.
-    weights : Weights
-        Their scale is the scale.
+    weights, request
+        As for `upscale_source`.
     settings : InferenceSettings, optional
     selection : Selection, optional
         Which volumes of the source are meant: all by default.
@@ -59,7 +61,7 @@ def upscale_file(
     settings, selection = settings or InferenceSettings(), selection or Selection()
     check_dtype(dtype)
     check_target(target, overwrite, source=source)
-    choose_precision(settings.precision, choose_device(settings.device))  # or fail before reading
+    choose_precision(settings.precision, choose_device(settings.place))  # or fail before reading
     scan = open_scan(source, series=selection.series, part=selection.part)
     try:
         numbers = selection.numbers(scan.count)
@@ -72,6 +74,7 @@ def upscale_file(
             numbers,
             target,
             weights=weights,
+            request=request,
             settings=settings,
             normalise=normalise,
             dtype=dtype,
@@ -81,6 +84,7 @@ def upscale_file(
     result = upscale_source(
         scan,
         weights=weights,
+        request=request,
         settings=settings,
         selection=selection,
         dtype=dtype,

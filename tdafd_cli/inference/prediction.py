@@ -83,7 +83,8 @@ def predict_volume(
 
     Returns
     -------
-    (sI, sJ, sK) float32 tensor on the CPU, and how it was made
+    (sI, sJ, sK) float32 tensor on the CPU, or (I, J, sK) by a network for one axis; and how it was
+    made
 
     Raises
     ------
@@ -99,7 +100,7 @@ def predict_volume(
         job = Job(network, low, settings, device, dtype)
         check_memory(job)
         falloff = spectral_falloff(low[None, None])
-        trust = trust_in(falloff[0], tuple(low.shape), network.config.scale)
+        trust = trust_in(falloff[0], tuple(low.shape), network.config.factors)
         share = trust.share if settings.fallback else 1.0
         if share == 0:
             high, execution = _interpolated(job)
@@ -123,7 +124,8 @@ def _backend(job: Job) -> Backend:
 
 def _interpolated(job: Job) -> tuple[Tensor, Execution]:
     """Empty volume for a result of interpolation alone, and the execution to report for it."""
-    high = torch.empty([job.config.scale * n for n in job.low.shape])
+    sizes = zip(job.config.factors, job.low.shape, strict=True)
+    high = torch.empty([factor * n for factor, n in sizes])
     return high, WITHOUT_NETWORK
 
 
@@ -141,10 +143,12 @@ def _make_consistent_(
     consistency, share = settings.consistency, 1.0
     if consistency == "auto":
         # An interpolation agrees with what it was made from.
-        truncated = network_share == 1 and was_truncated(high, low)
+        one_axis = high.shape[0] == low.shape[0]  # slices are not truncated k-space
+        truncated = network_share == 1 and not one_axis and was_truncated(high, low)
         consistency, share = "kspace" if truncated else "none", INFERRED_SHARE
     if consistency != "none":
-        make_consistent_(high, low, consistency, share=share, zero=zero)
+        thickness = settings.slice_share
+        make_consistent_(high, low, consistency, share=share, zero=zero, thickness=thickness)
     return consistency
 
 
@@ -217,7 +221,7 @@ def _predict_within_memory(job: Job, progress: Progress | None) -> tuple[Tensor,
             high = predict_tiled(
                 _predictor(job, job.passes),
                 job.low.to(home),
-                scale=job.config.scale,
+                scale=job.config.factors,
                 tile=edges,
                 overlap=job.settings.overlap,
                 align=job.config.grid,

@@ -16,14 +16,23 @@ from tdafd_cli.inference.prediction import BEYOND
 from tdafd_cli.inference.result import Result, UpscaleReport, seconds_of
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.tiling import Progress
-from tdafd_cli.inference.upscaling import upscaled
+from tdafd_cli.inference.upscaling import (
+    Obtain,
+    affine_of,
+    obtained,
+    planned,
+    slices_told,
+    upscaled,
+)
 from tdafd_cli.machine.memory import peak_memory
+from tdafd_cli.sampling.plan import Plan, Request
 from tdafd_cli.volumes.findings import Finding, label_findings
-from tdafd_cli.volumes.grid import upscaled_header
 from tdafd_cli.volumes.intensity import IntensityRange, intensity_range
 from tdafd_cli.volumes.labels import label_count
+from tdafd_cli.volumes.nifti_header import regrid_header
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.file import Weights
+from tdafd_cli.weights.store import serving
 
 NORMALISATIONS = ("series", "volume")
 
@@ -56,7 +65,8 @@ def upscale_series(
     numbers: range,
     target: Path,
     *,
-    weights: Weights,
+    weights: Weights | Obtain,
+    request: Request | None = None,
     settings: InferenceSettings,
     normalise: str = "series",
     dtype: str = "input",
@@ -78,7 +88,7 @@ def upscale_series(
         Of the volumes that are meant.
     target : Path
         In a format that holds a series.
-    weights, settings, dtype, overwrite
+    weights, request, settings, dtype, overwrite
         As for `upscale_file`.
     normalise : {"series", "volume"}
         Whether one range of intensities stands for all volumes, from the least beginning of their
@@ -96,13 +106,19 @@ def upscale_series(
     started = time.perf_counter()
     check_target(target, overwrite, source=scan.path)
     sidecars = find_sidecars(scan.path, target, numbers, scan.count, overwrite=overwrite)
-    header, affine = upscaled_header(scan.header, scan.affine, weights.scale)
+    request, first = request or Request(), scan.only_volume(numbers[:1])
+    plan = planned(first, request, weights)
+    weights = serving(plan.factors, obtained(weights, plan))
+    settings, told = slices_told(first, plan, request, settings)
+    affine = affine_of(scan.affine, first.shape, plan)
+    header = regrid_header(scan.header, plan.shape, np.linalg.solve(scan.affine, affine))
+    del first
     survey = _survey(scan, numbers, settings)
     settings = replace(settings, labels="yes" if survey.are_labels else "no")
     header = stored_header(target, header, dtype, _room(survey), volumes=len(numbers))
     log = _Log(read=time.perf_counter() - started)
     limits = survey.limits if normalise == "series" else None
-    highs = _highs(scan, numbers, weights, settings, limits, progress, log)
+    highs = _highs(scan, numbers, weights, plan, settings, limits, progress, log)
     write_volumes(target, header, highs, like=replace(scan, header=header, placed=affine))
     write_sidecars(sidecars)
     assert log.first is not None
@@ -113,6 +129,8 @@ def upscale_series(
         source=str(scan.path),
         target=str(target),
         scale=weights.scale,
+        factors=plan.factors,
+        resampling=plan.resampling,
         input_shape=(*low.shape, len(numbers)),
         output_shape=(*high.shape, len(numbers)),
         input_voxel_size=low.voxel_size,
@@ -120,7 +138,11 @@ def upscale_series(
         weights=weights.name,
         weights_sha256=weights.sha256,
         execution=execution,
-        warnings=(*label_findings(survey.labels), *_joint_findings(log.numbers, log.findings)),
+        warnings=(
+            *told,
+            *label_findings(survey.labels),
+            *_joint_findings(log.numbers, log.findings),
+        ),
         seconds=seconds_of(log.read, log.network, total - log.read - log.network),
         peak_memory_bytes=peak_memory(torch.device(execution.device)),
         sidecars=tuple(str(sidecar.path) for sidecar in sidecars),
@@ -154,6 +176,7 @@ def _highs(
     scan: Scan,
     numbers: range,
     weights: Weights,
+    plan: Plan,
     settings: InferenceSettings,
     limits: IntensityRange | None,
     progress: Progress | None,
@@ -165,7 +188,7 @@ def _highs(
         log.read += time.perf_counter() - before
         before = time.perf_counter()
         ahead = _progress_of(progress, index, len(numbers))
-        high, execution, findings = upscaled(low, weights, settings, ahead, limits)
+        high, execution, findings = upscaled(low, weights, settings, ahead, limits, plan)
         log.network += time.perf_counter() - before
         log.numbers.append(numbers[index])
         log.executions.append(execution)

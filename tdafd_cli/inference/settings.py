@@ -49,6 +49,9 @@ class InferenceSettings:
         smoother or noisier than all that the network was trained on.
     labels : {"auto", "yes", "no"}
         Whether the volume is a label map, whose voxels are repeated so that no new value occurs.
+    slice_share : float
+        Thickness of slices over their distance, if one axis alone is made finer: "gaussian" and
+        "average" consistency take their profile from it.
     backend : {"auto", "torch", "openvino"}
         What computes the trunk; "auto" takes OpenVINO on CPUs where it is installed and faster.
     """
@@ -63,6 +66,7 @@ class InferenceSettings:
     consistency: str = "auto"
     fallback: bool = True
     labels: str = "auto"
+    slice_share: float = 1.0
     backend: str = "auto"
 
     def __post_init__(self) -> None:
@@ -82,6 +86,8 @@ class InferenceSettings:
             raise ValueError(f"consistency must be one of {', '.join(CONSISTENCIES)}")
         if self.labels not in LABELS:
             raise ValueError(f"labels must be one of {', '.join(LABELS)}")
+        if self.slice_share <= 0:
+            raise ValueError(f"slice_share must be above 0, got {self.slice_share}")
 
     @property
     def place(self) -> str:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
+from tdafd_cli.sampling.factors import Factors, factors_of, factors_text
+
 RAMP_SHARE = 1 / 6
 """Share of an overlap in which two tiles are blended; the rest, by a tile's inner border, is
 discarded. Voxels there saw the network's padding instead of their neighbours, so leaving them out
@@ -152,7 +154,7 @@ def predict_tiled(
     predict: Predict,
     volume: Tensor,
     *,
-    scale: int,
+    scale: int | Factors,
     tile: int | tuple[int, ...],
     overlap: int,
     align: int = 1,
@@ -167,7 +169,7 @@ def predict_tiled(
         Maps (B, 1, I, J, K) to (B, 1, sI, sJ, sK); it gets tiles on the volume's device and may
         answer on another.
     volume : (I, J, K) float tensor
-    scale : int
+    scale : int or (i, j, k)
         High voxels per low voxel along each axis.
     tile, overlap, align : int
         As for `plan_tiles`, in low voxels.
@@ -188,21 +190,25 @@ def predict_tiled(
     """
     if volume.ndim != 3 or not volume.is_floating_point():
         raise ValueError(f"expected a 3D float volume, got {volume.dtype} {tuple(volume.shape)}")
-    if scale < 1 or batch_size < 1:
-        raise ValueError(f"scale {scale} and batch_size {batch_size} must be at least 1")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    factors = factors_of(scale)
     plans = plan_tiles(tuple(volume.shape), tile=tile, overlap=overlap, align=align)
-    windows = [blend_weights(plan, scale=scale).to(volume.device) for plan in plans]
-    result = torch.zeros([scale * n for n in volume.shape], device=volume.device)
+    finer = list(zip(plans, factors, strict=True))
+    windows = [blend_weights(plan, scale=factor).to(volume.device) for plan, factor in finer]
+    sizes = [factor * n for factor, n in zip(factors, volume.shape, strict=True)]
+    result = torch.zeros(sizes, device=volume.device)
     tiles = list(itertools.product(*(range(len(plan.starts)) for plan in plans)))
     done = 0
     for batch in _batches(tiles, batch_size):
         low = torch.stack([_cut_tile(volume, plans, index) for index in batch])[:, None]
         high = predict(low)  # (B, 1, I, J, K) -> (B, 1, sI, sJ, sK)
-        if high.shape[2:] != tuple(scale * plan.tile for plan in plans):
-            raise ValueError(f"predict made {tuple(high.shape)} of {tuple(low.shape)}, x{scale}")
+        if high.shape[2:] != tuple(factor * plan.tile for plan, factor in finer):
+            made = f"{tuple(high.shape)} of {tuple(low.shape)}"
+            raise ValueError(f"predict made {made}, x{factors_text(factors)}")
         for index, upscaled in zip(batch, high[:, 0], strict=True):
             weights = [window[n] for window, n in zip(windows, index, strict=True)]
-            origin = [scale * plan.starts[n] for plan, n in zip(plans, index, strict=True)]
+            origin = [f * plan.starts[n] for (plan, f), n in zip(finer, index, strict=True)]
             _add_weighted(result, upscaled, weights=weights, origin=origin)
             done += 1
             if progress is not None:

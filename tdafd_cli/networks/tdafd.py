@@ -13,6 +13,9 @@ recursions, the image skip and the upsampling tail. Scores of this network are n
       |     fuse: 1x1 over every DAFD and RVT output --- (+) <-'
       |     tail: conv to scale^3 channels, pixel shuffle
       '---- windowed sinc ----------------------------- (+) --> limits --> high (B, 1, sI, sJ, sK)
+
+For thick slices, whose voxels are longer along one axis, there is the same network for that axis
+alone: it is brought last, the tail has ``scale`` channels, and high is (B, 1, I, J, sK).
 """
 
 import math
@@ -39,13 +42,15 @@ from tdafd_cli.networks.layers import (
     plus_doubled,
     pooled,
 )
-from tdafd_cli.networks.limits import INTENSITY_LIMITS, bounded
-from tdafd_cli.sampling.matrices import apply_matrices, lanczos_matrix
+from tdafd_cli.networks.limits import INTENSITY_LIMITS, bounded, unlimited, widen
+from tdafd_cli.networks.upsampling import image_skip, pixel_shuffle
+from tdafd_cli.sampling.factors import Factors, factors_of
 from tdafd_cli.sampling.spectrum import BANDS, spectral_falloff
 
 SCALES = (2, 3, 4)
+SLICE_SCALES = (2, 3, 4, 5, 6)
+"""Scales of networks for one axis: from slices as thick as two voxels are wide to six."""
 CONDITION_CHANNELS = 64
-UNLIMITED = 10.0  # decades: beyond any spectral fall-off
 Trunk = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # as `TDAFD.trunk`
 COARSEST_STRIDE = 4  # low voxels per voxel of the coarsest features, which 3^3 windows pass over
 
@@ -56,8 +61,8 @@ class TDAFDConfig:
 
     Parameters
     ----------
-    scale : {2, 3, 4}
-        High voxels per low voxel along each axis.
+    scale : {2, 3, 4}, or 2 to 6 for one axis
+        High voxels per low voxel along each axis that is made finer.
     channels : int
         Channels of the trunk; multiples of 16 run best on CPUs.
     modules : int
@@ -74,6 +79,8 @@ class TDAFDConfig:
         Times each RVT's one layer is applied; pass ``r`` attends to tokens ``2**r`` apart.
     mlp_ratio : float
         Hidden channels of the RVT's MLP per token channel.
+    axes : {3, 1}
+        Axes that are made finer: all, or the last alone.
     """
 
     scale: int = 2
@@ -86,10 +93,16 @@ class TDAFDConfig:
     heads: int = 2
     recursions: int = 2
     mlp_ratio: float = 2.0
+    axes: int = 3
 
     def __post_init__(self) -> None:
-        if self.scale not in SCALES:
-            raise ValueError(f"scale must be one of {SCALES}, got {self.scale}")
+        if self.axes not in (1, 3):
+            raise ValueError(f"axes must be 3 or 1, got {self.axes}")
+        if self.scale not in (SCALES if self.axes == 3 else SLICE_SCALES):
+            raise ValueError(
+                f"scale must be one of {SCALES}, or of {SLICE_SCALES} for one axis, "
+                f"got {self.scale}"
+            )
         if self.modules < 2 or self.modules % 2:
             raise ValueError(f"modules must be even and at least 2, got {self.modules}")
         if self.channels % 2 or self.token_channels % self.heads:
@@ -102,9 +115,20 @@ class TDAFDConfig:
         """Low voxels after which the network's windows repeat; tiles start at its multiples."""
         return self.token_stride * self.window << (self.recursions - 1)
 
+    @property
+    def factors(self) -> Factors:
+        """High voxels per low voxel along I, J and K."""
+        return factors_of(self.scale) if self.axes == 3 else (1, 1, self.scale)
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as kept in a weights file."""
-        return asdict(self)
+        """Plain values, as kept in a weights file.
+
+        All three axes go without saying, so that programs that know nothing else read the file.
+        """
+        values = asdict(self)
+        if self.axes == 3:
+            del values["axes"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TDAFDConfig":
@@ -296,9 +320,8 @@ class TDAFD(nn.Module):
             nn.Linear(CONDITION_CHANNELS, config.modules * config.attention_channels),
         )
         self.fuse = nn.Conv3d(channels * config.modules, channels, 1)
-        self.tail = nn.Conv3d(channels, config.scale**3, 3, padding=1)
-        limits = torch.tensor([[-UNLIMITED], [UNLIMITED]]).repeat(1, len(BANDS))
-        self.register_buffer("falloff_limits", limits)
+        self.tail = nn.Conv3d(channels, math.prod(config.factors), 3, padding=1)
+        self.register_buffer("falloff_limits", unlimited(config.axes))
         for last in (self.condition[-1], self.tail):
             nn.init.zeros_(last.weight)  # type: ignore[arg-type]
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
@@ -312,10 +335,11 @@ class TDAFD(nn.Module):
 
     def observe(self, falloff: torch.Tensor) -> None:
         """Widen the limits to fall-offs (B, 3, bands) that the network is trained on."""
-        seen = falloff.flatten(0, 1)
-        lowest, highest = self.falloff_limits
-        torch.minimum(lowest, seen.amin(dim=0), out=lowest)
-        torch.maximum(highest, seen.amax(dim=0), out=highest)
+        if self.config.axes == 3:
+            widen(self.falloff_limits, falloff.flatten(0, 1))
+            return
+        widen(self.falloff_limits[:, :2], falloff[:, :2].flatten(0, 1))
+        widen(self.falloff_limits[:, 2], falloff[:, 2])
 
     def forward(
         self,
@@ -327,18 +351,18 @@ class TDAFD(nn.Module):
 
         Another ``trunk`` may compute in the own one's place.
         """
-        scale = self.config.scale
+        factors = self.config.factors
         if falloff is None:
             with without_autocast(low):
                 falloff = spectral_falloff(low)
         sizes = low.shape[2:]
         padding = [amount for size in reversed(sizes) for amount in (0, self._missing(size))]
         padded = F.pad(low, padding, mode="replicate") if any(padding) else low
-        residual = pixel_shuffle((trunk or self.trunk)(padded, falloff), scale).float()
-        residual = residual[..., : sizes[0] * scale, : sizes[1] * scale, : sizes[2] * scale]
-        high = image_skip(low, scale) + residual
+        residual = pixel_shuffle((trunk or self.trunk)(padded, falloff), factors).float()
+        i, j, k = (size * factor for size, factor in zip(sizes, factors, strict=True))
+        high = image_skip(low, factors) + residual[..., :i, :j, :k]
         # Training sees how far an estimate went, so as to lead it back.
-        return high if self.training else bounded(high, low, scale)
+        return high if self.training else bounded(high, low, factors)
 
     def _missing(self, size: int) -> int:
         """Voxels that an axis lacks to fill windows, and to be long enough for every scale."""
@@ -346,7 +370,7 @@ class TDAFD(nn.Module):
         return windows * self.grid - size
 
     def trunk(self, low: torch.Tensor, falloff: torch.Tensor) -> torch.Tensor:
-        """Features that the pixel shuffle turns into the residual: -> (B, s^3, I, J, K)."""
+        """Features that the pixel shuffle turns into the residual: -> (B, s^3 or s, I, J, K)."""
         shallow = convolved(
             self.head, low.clamp(*INTENSITY_LIMITS)
         )  # (B, 1, I, J, K) -> (B, C, I, J, K)
@@ -361,17 +385,3 @@ class TDAFD(nn.Module):
             kept.append(features)
         fused = activate(joined(self.fuse, kept, to=shallow))
         return convolved(self.tail, fused)
-
-
-def image_skip(low: torch.Tensor, scale: int) -> torch.Tensor:
-    """Windowed-sinc upsampling in fp32: what the network only has to correct."""
-    with without_autocast(low):
-        matrices = [lanczos_matrix(size, size * scale) for size in low.shape[2:]]
-        return apply_matrices(low.float(), matrices)
-
-
-def pixel_shuffle(features: torch.Tensor, scale: int) -> torch.Tensor:
-    """Move scale^3 channels into space: (B, s^3, I, J, K) -> (B, 1, sI, sJ, sK)."""
-    batch, _, i, j, k = features.shape
-    split = features.view(batch, scale, scale, scale, i, j, k).permute(0, 4, 1, 5, 2, 6, 3)
-    return split.reshape(batch, 1, scale * i, scale * j, scale * k)

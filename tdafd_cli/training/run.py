@@ -11,9 +11,9 @@ from tdafd_cli.formats.folders import volume_paths
 from tdafd_cli.machine.devices import choose_device, choose_precision, threads_limited
 from tdafd_cli.machine.memory import freed_memory_kept
 from tdafd_cli.networks.tdafd import TDAFD
+from tdafd_cli.sampling.factors import factors_text
 from tdafd_cli.training import distribution
 from tdafd_cli.training.checkpoint import missing_checkpoint
-from tdafd_cli.training.dataset import load_volumes
 from tdafd_cli.training.loop import Progress, train
 from tdafd_cli.training.recipe import differing_settings, read_recipe, write_recipe
 from tdafd_cli.training.settings import TrainingConfig
@@ -24,6 +24,7 @@ from tdafd_cli.training.state import (
     load_state,
     new_state,
 )
+from tdafd_cli.training.volumes import TrainingVolume, load_volumes, usable
 from tdafd_cli.weights.store import load_weights
 
 RECIPE = "recipe.toml"
@@ -116,9 +117,7 @@ def train_folder(
         raise DataError(f"{validation}: no such file or folder to validate on; check the name")
     initial = None if init is None or resume else load_weights(init)
     with distribution.process_group(place), threads_limited(threads), freed_memory_kept():
-        smallest = config.dataset.patch * max(config.scales)
-        told = note if distribution.rank() == 0 else lambda line: None
-        volumes = load_volumes(data, config.dataset.sources, smallest, told)
+        volumes = _volumes(data, config, note if distribution.rank() == 0 else lambda line: None)
         cases = _cases(validation, data, config)
         state = load_state(output, config, place) if resume else new_state(config, place)
         if initial is not None:
@@ -144,11 +143,28 @@ def train_folder(
     return state
 
 
+def _volumes(
+    data: Path, config: TrainingConfig, note: Callable[[str], None]
+) -> list[TrainingVolume]:
+    """Training volumes, some of which every network of the run can be trained on."""
+    dataset = config.dataset
+    smallest = dataset.patch * max(factors[0] for factors in config.factors)
+    volumes = load_volumes(data, dataset.sources, smallest, note)
+    for factors in config.factors:
+        if not usable(volumes, factors, dataset.patch):
+            raise DataError(
+                f"{data}: no volume is sharp and long enough for {factors_text(factors)}, of which "
+                f"a patch takes {dataset.patch * factors[2]} voxels along an axis; add larger "
+                "volumes, make patches smaller, or train other factors"
+            )
+    return volumes
+
+
 def _teacher(config: TrainingConfig, device: torch.device) -> TDAFD | None:
     """Network that the configuration's teacher names, if any, ready on a device."""
     if not config.teacher:
         return None
-    network = load_weights(config.teacher, scale=config.network.scale).network().to(device)
+    network = load_weights(config.teacher, scale=config.network.factors).network().to(device)
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return network
 
@@ -198,8 +214,8 @@ def _cases(validation: Path | None, data: Path, config: TrainingConfig) -> list[
     rank, processes = distribution.rank(), distribution.processes()
     return [
         case
-        for scale in config.scales
-        for case in validation_cases(paths, scale, rank=rank, processes=processes)
+        for factors in config.factors
+        for case in validation_cases(paths, factors, rank=rank, processes=processes)
     ]
 
 

@@ -23,6 +23,7 @@ from tdafd_cli.errors import WeightsError
 from tdafd_cli.networks.limits import default_falloff_limits
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.output import replacing
+from tdafd_cli.sampling.factors import Factors
 from tdafd_cli.weights.metadata import (
     ARCHITECTURE,
     CHECKSUM,
@@ -68,8 +69,13 @@ class Weights:
 
     @property
     def scale(self) -> int:
-        """High voxels per low voxel along each axis that the weights were trained for."""
+        """High voxels per low voxel that the weights were trained for."""
         return self.config.scale
+
+    @property
+    def factors(self) -> Factors:
+        """High voxels per low voxel along I, J and K, slices along K."""
+        return self.config.factors
 
     def network(self) -> TDAFD:
         """Build the network with these weights, ready for inference."""
@@ -96,7 +102,8 @@ def read_weights(path: Path, *, name: str | None = None) -> Weights:
     content = _read(path)
     state, metadata = _parse(path, content)
     blueprint = _blueprint(path, metadata)
-    state.setdefault("falloff_limits", default_falloff_limits(blueprint.config.scale))  # if older
+    if blueprint.config.axes == 3:  # older files say nothing of limits
+        state.setdefault("falloff_limits", default_falloff_limits(blueprint.config.scale))
     _check_state(path, blueprint, state)
     _check_seal(path, content)
     sha256 = hashlib.sha256(content).hexdigest()

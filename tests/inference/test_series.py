@@ -16,7 +16,10 @@ from tdafd_cli.formats.folders import example_path
 from tdafd_cli.formats.selection import Selection
 from tdafd_cli.inference.files import upscale_file
 from tdafd_cli.inference.settings import InferenceSettings
+from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.sampling.degradation import degrade
+from tdafd_cli.sampling.plan import Request
+from tdafd_cli.weights.file import save_weights
 from tdafd_cli.weights.store import load_weights
 
 EXACT = InferenceSettings("cpu", "fp32", ensemble=1, consistency="none", threads=1)
@@ -307,3 +310,27 @@ def test_the_command_takes_volumes_and_a_range_for_each(source, tiny_weights, tm
     result = CliRunner().invoke(app, [str(word) for word in wrong], catch_exceptions=False)
     assert result.exit_code == 2
     assert "--volumes" in result.stderr
+
+
+def test_slices_of_a_series_are_made_thinner_to_a_spacing(make_nifti, tmp_path):
+    config = TDAFDConfig(
+        scale=3, channels=4, modules=2, attention_channels=2, token_channels=4, heads=1, axes=1
+    )
+    save_weights(tmp_path / "thick.safetensors", TDAFD(config), {})
+    source = make_nifti(series(2, (12, 10, 9)), np.diag([1.0, 1.0, 3.3, 1.0]), name="fmri.nii")
+    result = upscale_file(
+        source,
+        tmp_path / "high.nii",
+        weights=load_weights(tmp_path / "thick.safetensors"),
+        request=Request(spacing_mm=(1.0, 1.0, 1.0)),
+        settings=InferenceSettings(device="cpu", precision="fp32", ensemble=1),
+    )
+    made = nibabel.load(tmp_path / "high.nii")
+    assert made.shape == tuple(result.report["output_shape"]) == (12, 10, 30, 2)
+    assert made.header.get_zooms()[:3] == pytest.approx((1, 1, 1))
+    middles = [
+        image.affine @ [*((np.array(image.shape[:3]) - 1) / 2), 1]
+        for image in (made, nibabel.load(source))
+    ]
+    np.testing.assert_allclose(*middles, atol=1e-4)
+    assert result.report["factors"] == [1, 1, 3]

@@ -235,3 +235,23 @@ def test_lines_of_training_fit_80_columns(capsys):
     line = capsys.readouterr().err
     assert line.startswith("step 149900 of 150000, loss 0.01235, 1234567 s, gains +11.81 +15.35 ")
     assert len(line.rstrip()) <= 80
+
+
+@pytest.mark.parametrize("scale", ["5", "3"])
+def test_a_scale_that_does_not_fit_the_recipe_is_told_in_one_line(folder, scale):
+    recipe = folder / "recipe.toml"
+    recipe.write_text(f"further_scales = [3]\n{recipe.read_text()}")
+    result = train(folder, "--scale", scale)
+    assert result.exit_code == 1
+    assert f"--scale {scale} does not fit the recipe" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (folder / "run").exists()
+
+
+def test_volumes_too_short_for_a_factor_are_told(folder):
+    recipe = folder / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("[network]", "[network]\naxes = 1\nscale = 4"))
+    result = train(folder)
+    assert result.exit_code == 1
+    assert "no volume is sharp and long enough for 1x1x4" in result.stderr
+    assert "64 voxels along an axis" in result.stderr
