@@ -9,17 +9,9 @@ import torch.nn.functional as F  # noqa: N812 (the usual name)
 from torch import nn
 
 from tdafd_cli.networks.autocast import without_autocast
-from tdafd_cli.networks.tdafd import (
-    FEDAB,
-    MSFD,
-    NEGATIVE_SLOPE,
-    TDAFD,
-    TDAFDConfig,
-    activate,
-    doubled,
-    image_skip,
-    in_fp32,
-)
+from tdafd_cli.networks.layers import NEGATIVE_SLOPE, activate, doubled, in_fp32
+from tdafd_cli.networks.tdafd import FEDAB, MSFD, TDAFD, TDAFDConfig
+from tdafd_cli.networks.upsampling import image_skip
 from tdafd_cli.sampling.interpolation import interpolate
 from tdafd_cli.sampling.spectrum import BANDS
 
@@ -78,7 +70,9 @@ class SerialFEDAB(FEDAB):
         super().__init__(channels, attention_channels)
         self.expand_channel = nn.Conv3d(attention_channels, channels, 1)
 
-    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, condition: torch.Tensor, residual: torch.Tensor
+    ) -> torch.Tensor:
         """Keep shape and grid."""
         enhanced = activate(self.enhance(x))
         means = F.avg_pool3d(self.halve(self.reduce(enhanced)), 2)
@@ -89,7 +83,7 @@ class SerialFEDAB(FEDAB):
         reduced = self.reduce(enhanced)
         spatial = self.spatial(F.leaky_relu(self.halve(reduced), NEGATIVE_SLOPE))
         gates = torch.sigmoid(self.expand(reduced + doubled(spatial)))
-        out: torch.Tensor = self.project(enhanced * gates)
+        out: torch.Tensor = residual + self.project(enhanced * gates)
         return out
 
 

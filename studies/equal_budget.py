@@ -48,14 +48,16 @@ from tdafd_cli.networks.peers import PEERS
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.output import replacing
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
+from tdafd_cli.sampling.factors import Factors
 from tdafd_cli.sampling.interpolation import BASELINES, interpolate
 from tdafd_cli.sampling.spectrum import spectral_falloff
-from tdafd_cli.training.dataset import batches, load_volumes
+from tdafd_cli.training.dataset import batches
 from tdafd_cli.training.loop import take_step
 from tdafd_cli.training.optimisation import adamw
 from tdafd_cli.training.recipe import read_recipe
 from tdafd_cli.training.settings import TrainingConfig
 from tdafd_cli.training.state import TrainingState
+from tdafd_cli.training.volumes import load_volumes
 
 RECIPE = Path(__file__).with_name("equal_budget.toml")
 BUDGET_STEPS = 10_000  # of the schedule: a step of the learning rate is so much of the budget
@@ -85,7 +87,7 @@ class Alone(nn.Module):
         super().__init__()
         self.network = network
 
-    def of_scale(self, scale: int) -> nn.Module:
+    def of_scale(self, scale: int | Factors) -> nn.Module:
         """The network, whatever the scale."""
         return self.network
 

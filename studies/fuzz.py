@@ -7,6 +7,13 @@ deletions, truncation. It is read as `tdafd upscale` reads it, by a process that
 10 seconds at most. It must give a volume or a `VolumeError` in one line; exceptions of any other
 kind, ends of the process, and time beyond the limit are faults, and named with the number of their
 case, from which ``--first NUMBER --cases 1 --keep FOLDER`` makes the file again.
+
+16,000 cases, a thousand of each of 16 kinds of file, gave 4,975 volumes, 11,025 errors in one line
+and no fault; the slowest took 1.4 s, all of them 3 minutes. 16,000 others, read before this was
+so, found two: sizes of MetaImages that overflowed (5 cases), and memory taken for NIfTI extensions
+by what they claim (4).
+MetaImages are not read by SimpleITK, as 24 of 2,000 damaged ones ended the process or hung in it,
+and none of 2,000 NRRD files.
 """
 
 import multiprocessing

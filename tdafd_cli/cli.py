@@ -13,12 +13,16 @@ import typer
 
 from tdafd_cli import __version__
 from tdafd_cli.commands.benchmark import benchmark
+from tdafd_cli.commands.doctor import doctor
+from tdafd_cli.commands.info import info
 from tdafd_cli.commands.train import train
 from tdafd_cli.commands.upscale import upscale
+from tdafd_cli.commands.usage import Commands
 from tdafd_cli.commands.weights import app as weights_app
 
 app = typer.Typer(
     name="tdafd",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # plain text is instant, and errors stay in one line
@@ -30,7 +34,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; SIGTERM unwinds like Ctrl-C, so that no partial file is left."""
     signal.signal(signal.SIGTERM, _terminate)
-    app()
+    app(prog_name="tdafd")
 
 
 def _show_version(wanted: bool) -> None:
@@ -52,9 +56,11 @@ def tdafd(
 
 
 app.command()(upscale)
+app.command()(info)
 app.command()(train)
 app.command()(benchmark)
 app.add_typer(weights_app, name="weights")
+app.command()(doctor)
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

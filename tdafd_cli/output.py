@@ -148,6 +148,6 @@ def _check_replaceable(target: Path, overwrite: bool, source: Path | None) -> No
     if not target.is_file():
         raise OutputError(f"{target}: exists and is not a file; choose another name")
     if not overwrite:
-        raise OutputError(f"{target}: exists; choose another name, or ask to overwrite it")
+        raise OutputError(f"{target}: exists; choose another name, or add --overwrite")
     if not os.access(target, os.W_OK):
         raise OutputError(f"{target}: exists and is write-protected; choose another name")

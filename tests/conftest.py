@@ -19,6 +19,10 @@ from tdafd_cli.weights.file import save_weights
 
 MakeNifti = Callable[..., Path]
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread for each worker, not all cores for each
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of programs that tests start
+
 settings.register_profile("any machine", deadline=None)  # a busy one is slow, not wrong
 settings.load_profile("any machine")
 

@@ -74,10 +74,13 @@ def test_an_image_in_memory_keeps_its_family_and_header(tiny_weights):
 
 def test_settings_are_those_of_the_library():
     parameters = inspect.signature(tdafd.upscale).parameters
-    for name, value in vars(InferenceSettings()).items():
+    settings = vars(InferenceSettings())
+    del settings["slice_share"]  # of the thickness and the scan
+    for name, value in settings.items():
         assert parameters[name].default == value
-    only_here = {"source", "scale", "weights", "dtype", "progress"}
-    assert parameters.keys() - only_here == vars(InferenceSettings()).keys()
+    only_here = {"source", "weights", "dtype", "series", "part", "progress"}
+    grid = {"scale", "spacing", "slice_axis", "slice_thickness"}
+    assert parameters.keys() - grid - only_here == settings.keys()
 
 
 def test_settings_reach_the_result(source, tiny_weights):
@@ -134,3 +137,18 @@ def test_the_readme_s_example_runs(source, tiny_weights, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(ast.parse(block), "README.md", "exec"), {})
     assert nib.load("finer.nii.gz").shape == (18, 16, 14)
+
+
+def test_the_magnitude_of_a_complex_file_is_upscaled(make_nifti, tiny_weights):
+    real = np.random.default_rng(0).uniform(1, 9, (9, 8, 7)).astype(np.float32)
+    path = make_nifti((real * (0.6 + 0.8j)).astype(np.complex64))
+    with pytest.raises(tdafd.TdafdError, match="take the magnitude"):
+        tdafd.upscale(path, weights=tiny_weights, **FAST)
+    result = tdafd.upscale(path, weights=tiny_weights, part="magnitude", **FAST)
+    np.testing.assert_allclose(result.low.data, real, rtol=1e-5)
+
+
+def test_parts_are_of_files(tiny_weights):
+    image = nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(5, 4, 3), np.eye(4))
+    with pytest.raises(ValueError, match="chosen of files"):
+        tdafd.upscale(image, weights=tiny_weights, part="real", **FAST)

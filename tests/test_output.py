@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from tdafd_cli.errors import OutputError
-from tdafd_cli.output import check_writable, replacing, sha256
+from tdafd_cli.output import check_writable, replacing, replacing_all, sha256
 
 
 def write(target, content=b"new"):
@@ -113,7 +113,7 @@ def test_a_forbidden_folder_is_refused(users_folder, mode):
 def test_an_existing_file_is_replaced_only_on_request(tmp_path):
     target = tmp_path / "result.nii"
     target.touch()
-    with pytest.raises(OutputError, match="exists; choose another name, or ask to overwrite it"):
+    with pytest.raises(OutputError, match="exists; choose another name, or add --overwrite"):
         check_writable(target)
     check_writable(target, overwrite=True)
 
@@ -148,7 +148,7 @@ def test_the_input_is_not_replaced_even_on_request(tmp_path, link):
 def test_an_input_that_is_gone_does_not_matter(tmp_path):
     target, gone = tmp_path / "result.nii", tmp_path / "gone.nii"
     target.write_bytes(b"old")
-    with pytest.raises(OutputError, match="exists; choose another name, or ask to overwrite it"):
+    with pytest.raises(OutputError, match="exists; choose another name, or add --overwrite"):
         check_writable(target, source=gone)
     check_writable(target, overwrite=True, source=gone)
     assert target.read_bytes() == b"old"
@@ -162,3 +162,18 @@ def test_sha256_is_that_of_the_whole_file(tmp_path, size):
     path = tmp_path / "result.nii"
     path.write_bytes(content[:size])
     assert sha256(path) == hashlib.sha256(content[:size]).hexdigest()
+
+
+def test_files_that_belong_together_take_their_places_together(tmp_path):
+    target, beside = tmp_path / "scan.mhd", tmp_path / "scan.zraw"
+    target.write_bytes(b"old")
+    with pytest.raises(OutputError, match="cannot be written"), replacing_all(target) as folder:
+        (folder / "no" / "scan.zraw").write_bytes(b"half")
+    assert list(tmp_path.iterdir()) == [target]
+    assert target.read_bytes() == b"old"
+    with replacing_all(target) as folder:
+        (folder / "scan.mhd").write_bytes(b"new")
+        (folder / "scan.zraw").write_bytes(b"voxels")
+        assert target.read_bytes() == b"old"
+    assert sorted(tmp_path.iterdir()) == [target, beside]
+    assert (target.read_bytes(), beside.read_bytes()) == (b"new", b"voxels")

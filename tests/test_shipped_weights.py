@@ -34,7 +34,7 @@ def test_weights_tell_where_they_come_from(name):
 def test_weights_beat_interpolation_on_every_degradation(name):
     weights = load_weights(name)
     network = weights.network()
-    cases = list(validation_cases([EXAMPLE], weights.scale))
+    cases = list(validation_cases([EXAMPLE], weights.factors))
     rows = validation_rows(cases, lambda case: estimated(network, case, InferenceSettings("cpu")))
     for row in rows:
         assert row["gain"] > 0.1, row

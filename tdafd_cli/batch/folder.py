@@ -207,6 +207,7 @@ def _upscaled(
             started.opened,
             started.job.target,
             weights=batch.weights,
+            request=request.grid,
             settings=request.settings,
             normalise=request.normalise,
             dtype=request.dtype,

@@ -8,8 +8,9 @@ from typing import Any
 
 from tdafd_cli.formats.selection import Selection
 from tdafd_cli.inference.settings import InferenceSettings
+from tdafd_cli.sampling.plan import Request as Grid
 
-_OF_THE_MACHINE = ("device", "threads", "tile", "batch_size")
+_OF_THE_MACHINE = ("device", "backend", "threads", "tile", "batch_size")
 """Settings that change a result by no more than rounding, so that a batch may go on elsewhere."""
 
 
@@ -22,6 +23,8 @@ class Request:
     weights_name, weights_path, weights_sha256
         Of the weights, which each process reads for itself.
     settings : InferenceSettings
+    grid : sampling.plan.Request
+        What the results' grids are to be.
     selection : Selection
     normalise, dtype : str
         As for `upscale_file`.
@@ -35,6 +38,7 @@ class Request:
     weights_path: Path
     weights_sha256: str
     settings: InferenceSettings
+    grid: Grid = field(default_factory=Grid)
     selection: Selection = field(default_factory=Selection)
     normalise: str = "series"
     dtype: str = "input"
@@ -48,6 +52,7 @@ class Request:
         what: dict[str, Any] = {
             "weights": self.weights_sha256,
             "settings": settings,
+            "grid": asdict(self.grid),
             "selection": asdict(self.selection),
             "normalise": self.normalise,
             "dtype": self.dtype,

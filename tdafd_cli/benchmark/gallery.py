@@ -66,7 +66,7 @@ def new_panels(
         return []
     low = case.low_intensities().numpy()
     for axis in range(3):
-        low = low.repeat(case.scale, axis)
+        low = low.repeat(case.factors[axis], axis)
     return [
         *_panels(case, REFERENCE, case.reference.high.numpy()),
         *_panels(case, LOW, low),

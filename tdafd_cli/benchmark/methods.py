@@ -22,6 +22,7 @@ from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.machine.devices import threads_limited
 from tdafd_cli.networks.complexity import complexity, low_edge
 from tdafd_cli.networks.tdafd import TDAFD
+from tdafd_cli.sampling.factors import Factors, factors_of, factors_text
 from tdafd_cli.sampling.interpolation import interpolate
 from tdafd_cli.weights.file import Weights
 
@@ -65,16 +66,16 @@ def interpolations(threads: int | None = None) -> list[Method]:
 def trained(weights: Weights, settings: InferenceSettings, *, patch: int) -> Method:
     """Weights, run as `tdafd upscale` runs them; FLOPs are of all passes over a ``patch``^3."""
     config = weights.config
-    edge = low_edge(patch, config.scale, config.grid)
-    cost = complexity(partial(TDAFD, config), (edge,) * 3)
-    count = passes(settings.ensemble, config.scale)
+    low = [low_edge(patch, factor, config.grid) for factor in config.factors]
+    cost = complexity(partial(TDAFD, config), low)
+    count = passes(settings.ensemble, config.factors)
     about = {
         "sha256": weights.sha256,
         "parameters": cost.parameters,
         "flops": cost.flops * count,
         "passes": count,
         "consistency": settings.consistency,
-        "patch": edge * config.scale,
+        "patch": low[0] * config.factors[0],
         "config": config.to_dict(),
     }
     estimate = partial(estimated, weights.network(), settings=settings)
@@ -105,24 +106,26 @@ def external(name: str, command: str, *, seconds: float | None = None) -> Method
     missing = [part for part in PLACEHOLDERS if not any(part in word for word in words)]
     if missing:
         raise MethodError(
-            f"method {name}: its command lacks {' and '.join(missing)}, where the files' names go"
+            f"method {name}: its command lacks {' and '.join(missing)}, where the files' names go; "
+            f"write {name}='PROGRAM {{input}} {{output}}'"
         )
     run = partial(_run_command, name=name, words=words, seconds=seconds)
     return Method(name, "command", run, {"command": command})
 
 
-def itk_bspline(low: torch.Tensor, scale: int) -> np.ndarray:
+def itk_bspline(low: torch.Tensor, scale: int | Factors) -> np.ndarray:
     """Cubic B-spline by SimpleITK on the face-aligned grid; our own `interpolate` agrees."""
+    factors = factors_of(scale)[::-1]  # SimpleITK counts axes from the last
     image = sitk.GetImageFromArray(low.numpy())
     return np.asarray(
         sitk.GetArrayFromImage(
             sitk.Resample(
                 image,
-                [size * scale for size in image.GetSize()],
+                [size * f for size, f in zip(image.GetSize(), factors, strict=True)],
                 sitk.Transform(),
                 sitk.sitkBSpline,
-                [(1 / scale - 1) / 2] * 3,
-                [1 / scale] * 3,
+                [(1 / factor - 1) / 2 for factor in factors],
+                [1 / factor for factor in factors],
                 image.GetDirection(),
                 0.0,
                 sitk.sitkFloat32,
@@ -135,9 +138,9 @@ def _interpolated(case: Case, *, name: str, threads: int | None) -> np.ndarray:
     low = case.low_intensities()
     if name == BSPLINE:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads or torch.get_num_threads())
-        return itk_bspline(low, case.scale)
+        return itk_bspline(low, case.factors)
     with threads_limited(threads):
-        return interpolate(low, case.scale, name).numpy()
+        return interpolate(low, case.factors, name).numpy()
 
 
 def _run_command(
@@ -146,7 +149,11 @@ def _run_command(
     with tempfile.TemporaryDirectory(prefix="tdafd-") as folder:
         source, target = Path(folder, "low.nii.gz"), Path(folder, "high.nii.gz")
         write_volume(source, case.low_volume(), dtype="float32")
-        values = {"{input}": str(source), "{output}": str(target), "{scale}": str(case.scale)}
+        values = {
+            "{input}": str(source),
+            "{output}": str(target),
+            "{scale}": factors_text(case.factors),
+        }
         _run(name, [_filled(word, values) for word in words], seconds)
         if not target.is_file():
             raise MethodError(f"method {name}: ended well but wrote no {{output}}")

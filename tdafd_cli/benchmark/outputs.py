@@ -44,10 +44,14 @@ def check_outputs(outputs: Outputs, overwrite: bool = False) -> None:
             check_writable(path, overwrite)
     if outputs.report is None:
         return
+    if outputs.report.exists() and not outputs.report.is_dir():
+        raise OutputError(f"{outputs.report}: exists and is not a folder; choose another name")
     try:
         outputs.report.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{outputs.report}: cannot be made: {error.strerror}") from error
+        raise OutputError(
+            f"{outputs.report}: cannot be made: {error.strerror}; choose another"
+        ) from error
     check_writable(outputs.report / PAGE, overwrite)
 
 

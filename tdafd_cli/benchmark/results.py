@@ -28,8 +28,8 @@ class Results:
     ----------
     provenance : dict
     costs : list of Cost
-    scale : int, optional
-        Of ``rows``; None without data.
+    scale : int or str, optional
+        Of ``rows``, as in ``1x1x4`` for one axis; None without data.
     data : list of dict
         Name, SHA-256, shape and voxel size of each volume.
     methods : list of dict
@@ -40,7 +40,7 @@ class Results:
 
     provenance: dict[str, Any]
     costs: list[Cost] = field(default_factory=list)
-    scale: int | None = None
+    scale: int | str | None = None
     data: list[dict[str, Any]] = field(default_factory=list)
     methods: list[dict[str, Any]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)

@@ -24,6 +24,7 @@ from tdafd_cli.networks.tdafd import TDAFDConfig
 from tdafd_cli.output import sha256
 from tdafd_cli.provenance import provenance
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
+from tdafd_cli.sampling.factors import Factors, factors_of, factors_text
 from tdafd_cli.weights.store import bundled_names, default_name, load_weights
 
 DIGITS = 8  # of a score: runs on one machine agree in them
@@ -40,8 +41,9 @@ class BenchmarkSettings:
     ----------
     places : tuple of Path
         Folders and files of high-resolution volumes; none to count costs alone.
-    scales : tuple of int
-        Of costs; the first is that of scores.
+    scales : tuple of int or (i, j, k)
+        Of costs; the first is that of scores. Costs are not counted for one axis alone, where no
+        peer works.
     degradations : tuple of str
     weights : tuple of str
         Names and paths; those that come with the program by default.
@@ -60,7 +62,7 @@ class BenchmarkSettings:
     """
 
     places: tuple[Path, ...] = ()
-    scales: tuple[int, ...] = (2,)
+    scales: tuple[int | Factors, ...] = (2,)
     degradations: tuple[str, ...] = tuple(BENCHMARK_DEGRADATIONS)
     weights: tuple[str, ...] = ()
     commands: tuple[tuple[str, str], ...] = ()
@@ -160,7 +162,7 @@ def score_methods(
     volumes: dict[str, Path],
     methods: Sequence[Method],
     *,
-    scale: int,
+    scale: int | Factors,
     degradations: Sequence[str],
     seen: Seen = lambda case, method, estimate: None,
     progress: Callable[[str], None] = lambda line: None,
@@ -174,7 +176,7 @@ def score_methods(
     results : Results
     volumes : dict of name to path
     methods : sequence of Method
-    scale : int
+    scale : int or (i, j, k)
     degradations : sequence of str
     seen : callable
         Called with every estimate, which is not kept.
@@ -182,7 +184,8 @@ def score_methods(
         Called with a line on what comes next.
     """
     check_methods(methods)
-    results.scale = scale
+    factors = factors_of(scale)
+    results.scale = factors[0] if min(factors) > 1 else factors_text(factors)
     results.methods = [
         {"name": method.name, "kind": method.kind, **method.about} for method in methods
     ]
@@ -223,7 +226,7 @@ def _methods(settings: BenchmarkSettings) -> list[Method]:
     ]
 
 
-def _configs(scales: Sequence[int]) -> dict[int, TDAFDConfig]:
+def _configs(scales: Sequence[int | Factors]) -> dict[int, TDAFDConfig]:
     """The network that comes with the program for each scale; the default one where none does."""
     bundled = bundled_names()
     return {
@@ -231,6 +234,7 @@ def _configs(scales: Sequence[int]) -> dict[int, TDAFDConfig]:
         if f"tdafd-x{scale}" in bundled
         else TDAFDConfig(scale=scale)
         for scale in scales
+        if isinstance(scale, int)
     }
 
 

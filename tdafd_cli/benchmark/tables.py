@@ -79,7 +79,7 @@ def cost_table(costs: Sequence[Cost]) -> Table:
     )
 
 
-def quality_table(summaries: Sequence[Summary], scale: int) -> Table:
+def quality_table(summaries: Sequence[Summary], scale: int | str) -> Table:
     """Mean scores under one degradation."""
     first = summaries[0]
     rows = [
@@ -137,8 +137,13 @@ def to_markdown(tables: Sequence[Table]) -> str:
 
 
 def to_csv(results: Results) -> str:
-    """Scores, one line per volume, degradation and method; without data the costs."""
-    records = [asdict(record) for record in (results.rows or results.costs)]
+    """Scores, one line per volume, degradation and method; without data the costs.
+
+    Each has its scale, so that files of several runs may be joined.
+    """
+    records = [{"scale": results.scale} | asdict(row) for row in results.rows] or [
+        asdict(cost) for cost in results.costs
+    ]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(records[0]) if records else [], lineterminator="\n")
     writer.writeheader()

@@ -1,4 +1,5 @@
 """Commands of ``tdafd``: each parses, calls one function and prints.
 
-Used elsewhere: `upscale.upscale`, `train.train`, `benchmark.benchmark` and `weights.app`.
+Used elsewhere: `upscale.upscale`, `info.info`, `doctor.doctor`, `train.train`,
+`benchmark.benchmark` and `weights.app`.
 """

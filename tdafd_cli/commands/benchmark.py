@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tdafd_cli.commands.options import (
+    SCALES,
     Consistency,
     ConsistencyName,
     Device,
@@ -18,14 +19,15 @@ from tdafd_cli.commands.options import (
     Precision,
     Quiet,
     Threads,
+    check_scale,
+    factors_given,
 )
 from tdafd_cli.commands.terminal import user_errors
+from tdafd_cli.sampling.kinds import DEGRADATIONS, SLICE_DEGRADATIONS
 
 if TYPE_CHECKING:
     from tdafd_cli.benchmark.results import Results
     from tdafd_cli.benchmark.tables import Table
-
-SCALES = (2, 3, 4)
 
 
 class DegradationName(str, Enum):
@@ -34,13 +36,20 @@ class DegradationName(str, Enum):
     KSPACE = "kspace"
     GAUSSIAN = "gaussian"
     AVERAGE = "average"
+    THICK = "thick"
+    THICK_GAP = "thick-gap"
+    THICK_SLR = "thick-slr"
     ALL = "all"
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The degradation, or every one."""
-        every = tuple(name.value for name in DegradationName if name is not DegradationName.ALL)
-        return every if self is DegradationName.ALL else (self.value,)
+    def names(self, *, one_axis: bool) -> tuple[str, ...]:
+        """The degradation by its names in `sampling.kinds`, or every one of all axes, or of one."""
+        if self is DegradationName.ALL:
+            return SLICE_DEGRADATIONS if one_axis else DEGRADATIONS
+        if self is DegradationName.THICK:
+            return ("thick-boxcar", "thick-gaussian")
+        if self is DegradationName.THICK_GAP:
+            return ("thick-boxcar-gap", "thick-gaussian-gap")
+        return (self.value,)
 
 
 def _check_method(definitions: list[str]) -> list[str]:
@@ -78,7 +87,12 @@ def benchmark(
         ),
     ] = False,
     scale: Annotated[
-        int | None, typer.Option(min=2, max=4, help="(default: 2 with volumes, else 2, 3 and 4)")
+        str | None,
+        typer.Option(
+            metavar="N|IxJxK",
+            callback=check_scale,
+            help="As for upscale. (default: 2 with volumes, else 2, 3 and 4)",
+        ),
     ] = None,
     degradation: Annotated[
         DegradationName, typer.Option(help="How volumes are degraded.")
@@ -136,6 +150,7 @@ def benchmark(
     """Compare TDAFD with interpolation and other methods: cost, and quality on volumes."""
     places = [*(data or []), *(more or [])]
     scored = bool(places or example or weights or method)
+    factors = _factors(scale, degradation)
     with user_errors():
         from tdafd_cli.benchmark.outputs import Outputs, check_outputs, write_outputs
 
@@ -150,8 +165,8 @@ def benchmark(
         results, panels = run_benchmark(
             BenchmarkSettings(
                 places=tuple(places or ([example_path()] if scored else [])),
-                scales=(scale,) if scale else (DEFAULT_SCALE,) if scored else SCALES,
-                degradations=degradation.names,
+                scales=(factors,) if factors else (DEFAULT_SCALE,) if scored else SCALES,
+                degradations=degradation.names(one_axis=isinstance(factors, tuple)),
                 weights=tuple(weights or ()),
                 commands=tuple(_named(definition) for definition in method or ()),
                 inference=InferenceSettings(
@@ -177,6 +192,22 @@ def benchmark(
         typer.echo(f"error: {' '.join(failure.message.split())}", err=True)
     if results.failures:
         raise typer.Exit(1)
+
+
+def _factors(scale: str | None, degradation: DegradationName) -> int | tuple[int, int, int] | None:
+    """The scale, or factors if they are of one axis alone; a usage error if it fits nothing."""
+    factors = factors_given(scale)
+    one_axis = factors is not None and min(factors) == 1
+    if degradation.value.startswith("thick") and not one_axis:
+        raise typer.BadParameter(
+            f"{degradation.value} is of one axis alone: add --scale 1x1x4, say",
+            param_hint="--degradation",
+        )
+    if factors is not None and min(factors) > max(SCALES):
+        raise typer.BadParameter(
+            f"{scale} is for one axis alone: use 1x1x{scale}", param_hint="--scale"
+        )
+    return factors if factors is None or one_axis else factors[0]
 
 
 def _print(results: "Results") -> None:

@@ -85,6 +85,10 @@ def upscale_folder(sources: Sequence[Path], target: Path, order: Order, search: 
         from tdafd_cli.batch.run import run_batch
         from tdafd_cli.batch.workers import worker_count
 
+        if order.weights is None and order.request.needs_the_scan:
+            raise typer.BadParameter(
+                "of many volumes, give --scale for all, or name --weights", param_hint="--spacing"
+            )
         weights = loaded_weights(order)
         if search.bids:
             write_description(sources[0], target)
@@ -94,6 +98,7 @@ def upscale_folder(sources: Sequence[Path], target: Path, order: Order, search: 
             weights.path.resolve(),
             weights.sha256,
             order.settings,
+            order.request,
             order.selection,
             order.normalise,
             order.dtype,

@@ -1,5 +1,7 @@
 """Options of the commands: their choices, their checks, and those that several commands take."""
 
+import math
+import os
 import re
 from enum import Enum
 from pathlib import Path
@@ -11,6 +13,8 @@ from tdafd_cli.formats.selection import VOLUMES
 
 DASH = Path("-")
 SHARD = re.compile(r"(\d+)/(\d+)")
+SCALES = (2, 3, 4)
+SLICE_SCALES = (2, 3, 4, 5, 6)
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -21,6 +25,14 @@ class Precision(str, Enum):
     FP32 = "fp32"
     BF16 = "bf16"
     FP16 = "fp16"
+
+
+class BackendName(str, Enum):
+    """Values of ``--backend``."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    OPENVINO = "openvino"
 
 
 class PassesName(str, Enum):
@@ -91,14 +103,6 @@ def check_device(name: str) -> str:
     return name
 
 
-def check_sources(sources: list[Path]) -> list[Path]:
-    """Refuse what is not there as a usage error; ``-`` stands for standard input."""
-    for source in sources:
-        if source != DASH and not source.exists():
-            raise typer.BadParameter(f"path '{source}' does not exist")
-    return sources
-
-
 def check_devices(names: str) -> str:
     """Refuse what names no devices, divided by commas, as a usage error."""
     for name in names.split(","):
@@ -121,11 +125,90 @@ def check_shard(shard: str | None) -> str | None:
     return shard
 
 
+def preset(
+    fast: bool, best: bool, ensemble: PassesName, precision: Precision
+) -> tuple[PassesName, Precision]:
+    """Passes and precision under ``--fast`` or ``--best``, which leave alone what was given."""
+    if fast and best:
+        raise typer.BadParameter("--fast and --best exclude each other")
+    chosen = ensemble, precision
+    if fast:
+        chosen = PassesName.ONE, Precision.AUTO
+    elif best:
+        chosen = PassesName.EIGHT, Precision.FP32
+    return (
+        chosen[0] if ensemble is PassesName.AUTO else ensemble,
+        chosen[1] if precision is Precision.AUTO else precision,
+    )
+
+
 def check_tile(tile: str) -> str:
     """Refuse what is no edge of a tile as a usage error."""
     if tile != "auto" and not (tile.isdecimal() and int(tile) > 0):
         raise typer.BadParameter(f"{tile!r} is neither auto nor a number of voxels")
     return tile
+
+
+def check_scale(text: str | None) -> str | None:
+    """Refuse what is no scale as a usage error: ``2``, or a factor for each axis, ``1x1x4``."""
+    if text is None:
+        return None
+    words = text.lower().split("x")
+    if not all(word.isdecimal() for word in words) or len(words) not in (1, 3):
+        raise typer.BadParameter(f"{text!r} is neither a number nor of the form 1x1x4")
+    factors = [int(word) for word in words]
+    finer = [factor for factor in factors if factor != 1]
+    if len(words) == 3 and len(finer) == 1 and finer[0] in SLICE_SCALES:
+        return text
+    if len(set(factors)) > 1:
+        raise typer.BadParameter(
+            f"{text!r}: weights make all axes finer alike, by 2 to 4, or one axis alone, by 2 to 6"
+        )
+    if factors[0] not in (SLICE_SCALES if len(words) == 1 else SCALES):
+        raise typer.BadParameter(f"{text!r} is not in the range 2 to 4, or 2 to 6 for one axis")
+    return text
+
+
+def factors_given(text: str | None) -> tuple[int, int, int] | None:
+    """Factors along I, J and K of a checked scale."""
+    if text is None:
+        return None
+    words = text.lower().split("x")
+    i, j, k = (int(word) for word in (words if len(words) == 3 else words * 3))
+    return i, j, k
+
+
+def check_spacing(text: str | None) -> str | None:
+    """Refuse what is no voxel size as a usage error: ``1``, or ``0.8x0.8x1`` in mm."""
+    if text is not None:
+        _lengths(text)
+    return text
+
+
+def spacing_given(text: str | None) -> tuple[float, float, float] | None:
+    """Voxel edges along I, J and K in mm of a checked spacing."""
+    return None if text is None else _lengths(text)
+
+
+def _lengths(text: str) -> tuple[float, float, float]:
+    words = text.lower().split("x")
+    try:
+        lengths = [float(word) for word in words]
+    except ValueError:
+        lengths = []
+    if len(lengths) not in (1, 3) or not all(0 < length < math.inf for length in lengths):
+        raise typer.BadParameter(f"{text!r} is neither a length in mm nor of the form 0.8x0.8x1")
+    i, j, k = lengths if len(lengths) == 3 else lengths * 3
+    return i, j, k
+
+
+class SliceAxisName(str, Enum):
+    """Values of ``--slice-axis``."""
+
+    AUTO = "auto"
+    I = "I"  # noqa: E741 (the axis's name)
+    J = "J"
+    K = "K"
 
 
 def check_volumes(volumes: str) -> str:
@@ -142,6 +225,15 @@ def check_png(path: Path | None) -> Path | None:
     return path
 
 
+def check_threads(threads: int | None) -> int | None:
+    """Tell where more threads are asked for than the machine can run; it then runs those."""
+    cores = os.cpu_count() or 1
+    if threads is not None and threads > cores:
+        typer.echo(f"note: --threads {threads}: this machine has {cores}, which are used", err=True)
+        return cores
+    return threads
+
+
 Device = Annotated[
     str,
     typer.Option(
@@ -150,10 +242,27 @@ Device = Annotated[
         help="Where to compute; auto takes an NVIDIA GPU if there is one.",
     ),
 ]
+Backend = Annotated[
+    BackendName,
+    typer.Option(
+        help="What computes the network; auto takes OpenVINO on CPUs where it is installed and "
+        "faster."
+    ),
+]
 Ensemble = Annotated[
     PassesName,
     typer.Option(
         help="Passes over mirror images, whose mean is taken; auto: 2 at x2, 8 at x3 and x4."
+    ),
+]
+Fast = Annotated[
+    bool,
+    typer.Option("--fast", help="Sets --ensemble 1: least time, 0.1 to 0.2 dB less."),
+]
+Best = Annotated[
+    bool,
+    typer.Option(
+        "--best", help="Sets --ensemble 8 and --precision fp32: at x2 four times the time."
     ),
 ]
 Consistency = Annotated[
@@ -163,6 +272,9 @@ Consistency = Annotated[
         "kspace where the input looks like truncated k-space, else none."
     ),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. (default: all cores)")]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, callback=check_threads, help="CPU threads. (default: all cores)"),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON about what was done.")]

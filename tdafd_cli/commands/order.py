@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,6 +15,8 @@ from tdafd_cli.formats.selection import Selection
 from tdafd_cli.inference.settings import InferenceSettings
 
 if TYPE_CHECKING:
+    from tdafd_cli.inference.upscaling import Obtain
+    from tdafd_cli.sampling.plan import Request
     from tdafd_cli.weights.file import Weights
 
 MOST_WARNINGS = 3  # lines for one volume; --json has all
@@ -23,8 +26,8 @@ MOST_WARNINGS = 3  # lines for one volume; --json has all
 class Order:
     """Options that hold for each volume."""
 
-    scale: int | None
     weights: str | None
+    request: Request
     settings: InferenceSettings
     selection: Selection
     normalise: str
@@ -35,13 +38,25 @@ class Order:
     as_json: bool
 
 
+def obtainable(order: Order) -> Weights | Obtain:
+    """Weights, missed before the scan is read where it does not decide which; else their source."""
+    if order.weights is None and order.request.needs_the_scan:
+        return partial(_obtained, order)
+    return loaded_weights(order)
+
+
 def loaded_weights(order: Order) -> Weights:
-    """Weights that are asked for, with a bar if they must be downloaded."""
+    """Weights that are asked for, whatever the scan, with a bar if they must be downloaded."""
+    return _obtained(order, None if order.request.needs_the_scan else order.request.factors)
+
+
+def _obtained(order: Order, factors: tuple[int, int, int] | None) -> Weights:
+    """Weights by their name, or those that serve factors; downloaded if need be."""
     from tdafd_cli.weights.store import default_name, load_weights
 
-    name = order.weights or default_name(order.scale)
+    name = order.weights or default_name(factors)
     with download_bar(name, shown=not order.quiet) as progress:
-        return load_weights(name, scale=order.scale, progress=progress)
+        return load_weights(name, scale=factors, progress=progress)
 
 
 def report(summary: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
@@ -70,6 +85,7 @@ def _method(summary: dict[str, Any]) -> list[str]:
     return [
         summary["weights"],
         summary["device"],
+        *(["OpenVINO"] if summary["backend"] == "openvino" else []),
         summary["precision"],
         f"{passes} pass{'es' if passes > 1 else ''}",
         *([] if consistency == "none" else [f"consistent with {consistency}"]),

@@ -1,9 +1,11 @@
 """What commands print on stderr: errors in one line, and progress."""
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 import typer
 
@@ -27,6 +29,30 @@ def fail(message: str, *, code: int) -> NoReturn:
     """Print an error as one line and exit."""
     typer.echo(f"error: {' '.join(message.split())}", err=True)
     raise typer.Exit(code)
+
+
+@contextmanager
+def stops_by_signal() -> Iterator[list[int]]:
+    """Signal that asked to stop, Ctrl-C or SIGTERM, in a list that is empty before.
+
+    Whoever works looks into the list where stopping is safe. A second signal ends at once.
+    """
+    stop: list[int] = []
+    before: dict[int, Any] = {}
+
+    def take(number: int, frame: object) -> None:
+        stop.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        typer.echo("\nnote: stopping after this step; once more stops at once", err=True)
+
+    if threading.current_thread() is threading.main_thread():
+        before = {each: signal.signal(each, take) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tdafd_cli.commands.options import Device, Quiet, Threads
-from tdafd_cli.commands.terminal import user_errors
+from tdafd_cli.commands.terminal import fail, stops_by_signal, user_errors
 
 if TYPE_CHECKING:
     from tdafd_cli.training.loop import Progress
@@ -38,7 +38,7 @@ def train(
         ),
     ] = None,
     scale: Annotated[
-        int | None, typer.Option(min=2, max=4, help="Instead of the recipe's scale.")
+        int | None, typer.Option(min=2, max=6, help="Instead of the recipe's scale.")
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Instead of the recipe's number of steps.")
@@ -77,7 +77,7 @@ def train(
 
         config = config_of_run(recipe, output, resume=resume)
         config = _changed(config, scale=scale, steps=steps, seed=seed, workers=workers)
-        with _progress_report(shown=not quiet) as report:
+        with _progress_report(shown=not quiet) as report, stops_by_signal() as stop:
             state = train_folder(
                 config,
                 data,
@@ -92,7 +92,14 @@ def train(
                 minutes=minutes,
                 until=until,
                 report=report,
+                note=lambda line: None if quiet else typer.echo(f"note: {line}", err=True),
+                stopped=lambda: bool(stop),
             )
+    if stop:
+        fail(
+            f"interrupted after step {state.step}, which is kept; go on with --resume",
+            code=128 + stop[0],
+        )
     if not quiet:
         gains = f" ({_told(state.gains)})" if state.gains else ""
         typer.echo(f"{output}: step {state.step} of {config.steps}{gains}")
@@ -108,20 +115,32 @@ def _changed(
 ) -> "TrainingConfig":
     from dataclasses import replace
 
+    from tdafd_cli.errors import RecipeError
+
     network, dataset = config.network, config.dataset
-    return replace(
-        config,
-        network=network if scale is None else replace(network, scale=scale),
-        dataset=dataset if workers is None else replace(dataset, workers=workers),
-        steps=config.steps if steps is None else steps,
-        seed=config.seed if seed is None else seed,
-    )
+    try:
+        return replace(
+            config,
+            network=network if scale is None else replace(network, scale=scale),
+            dataset=dataset if workers is None else replace(dataset, workers=workers),
+            steps=config.steps if steps is None else steps,
+            seed=config.seed if seed is None else seed,
+        )
+    except ValueError as error:
+        raise RecipeError(f"--scale {scale} does not fit the recipe: {error}") from error
 
 
 def _told(gains: dict[str, float]) -> str:
     """Gains as text, degradation by degradation."""
     text = ", ".join(f"{kind} {gain:+.2f} dB" for kind, gain in gains.items())
     return f"over the best interpolation: {text}"
+
+
+def _short(gains: dict[str, float]) -> str:
+    """Gains as text so short that a line of training fits 80 columns."""
+    if not gains:
+        return ""
+    return f", gains {' '.join(f'{gain:+.2f}' for gain in gains.values())} dB"
 
 
 @contextmanager
@@ -138,8 +157,8 @@ def _progress_report(*, shown: bool) -> Iterator[Callable[["Progress"], None]]:
     from rich.progress import Progress as Bar
 
     columns = (
-        TextColumn("Training"),
-        BarColumn(),
+        TextColumn("Step"),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
         TextColumn("{task.description}"),
         TimeRemainingColumn(),
@@ -152,12 +171,11 @@ def _progress_report(*, shown: bool) -> Iterator[Callable[["Progress"], None]]:
         def report(progress: "Progress") -> None:
             nonlocal smooth
             smooth = progress.loss if smooth == 0 else 0.98 * smooth + 0.02 * progress.loss
-            gains = f", {_told(progress.gains)}" if progress.gains else ""
             bar.update(
                 task,
                 completed=progress.step,
                 total=progress.steps,
-                description=f"loss {smooth:.5f}{gains}",
+                description=f"loss {smooth:.5f}{_short(progress.gains)}",
             )
 
         yield report
@@ -165,9 +183,8 @@ def _progress_report(*, shown: bool) -> Iterator[Callable[["Progress"], None]]:
 
 def _print_sometimes(progress: "Progress") -> None:
     if progress.step % 100 == 0 or progress.step == progress.steps:
-        gains = f", {_told(progress.gains)}" if progress.gains else ""
         typer.echo(
             f"step {progress.step} of {progress.steps}, loss {progress.loss:.5f}, "
-            f"{progress.seconds:.0f} s{gains}",
+            f"{progress.seconds:.0f} s{_short(progress.gains)}",
             err=True,
         )

@@ -1,16 +1,22 @@
 """The command `tdafd upscale`."""
 
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tdafd_cli.commands.folder import Search, is_for_folder, upscale_folder
 from tdafd_cli.commands.options import (
+    SCALES,
     AsJson,
+    Backend,
+    BackendName,
+    Best,
     Consistency,
     ConsistencyName,
     Ensemble,
+    Fast,
     LabelsName,
     NormalisationName,
     OutputDtype,
@@ -18,19 +24,27 @@ from tdafd_cli.commands.options import (
     PassesName,
     Precision,
     Quiet,
+    SliceAxisName,
     Threads,
     check_devices,
     check_png,
+    check_scale,
     check_shard,
-    check_sources,
+    check_spacing,
     check_tile,
     check_volumes,
     check_workers,
+    factors_given,
+    preset,
+    spacing_given,
 )
-from tdafd_cli.commands.order import Order, loaded_weights, report
+from tdafd_cli.commands.order import Order, obtainable, report
 from tdafd_cli.commands.terminal import progress_bar, user_errors
 from tdafd_cli.formats.selection import Selection
 from tdafd_cli.inference.settings import InferenceSettings
+
+if TYPE_CHECKING:
+    from tdafd_cli.sampling.plan import Request
 
 
 def upscale(
@@ -38,7 +52,6 @@ def upscale(
         list[Path],
         typer.Argument(
             metavar="INPUT",
-            callback=check_sources,
             help="NIfTI, Analyze, MGH, NRRD or MetaImage file, or a folder of DICOM files; several "
             "of them, folders of them, or - for names on standard input.",
         ),
@@ -52,11 +65,36 @@ def upscale(
         ),
     ],
     scale: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            min=2,
-            max=4,
-            help="New voxels per voxel along each axis. (default: that of the weights, or 2)",
+            metavar="N|IxJxK",
+            callback=check_scale,
+            help="New voxels per voxel along each axis, 2 to 4; or 2 to 6 along one axis alone, as "
+            "in 1x1x4. (default: that of the weights, or 2)",
+        ),
+    ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MM|MMxMMxMM",
+            callback=check_spacing,
+            help="Voxel size to reach, in place of --scale: 1 makes slices of 4 mm isotropic. Axes "
+            "that are fine enough stay as they are.",
+        ),
+    ] = None,
+    slice_axis: Annotated[
+        SliceAxisName | None,
+        typer.Option(
+            case_sensitive=False,
+            help="Make this axis finer alone. (default: all, or with --spacing the coarse one)",
+        ),
+    ] = None,
+    slice_thickness: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MM",
+            help="Thickness of slices, if other than their distance. (default: of the JSON file "
+            "beside the scan)",
         ),
     ] = None,
     weights: Annotated[
@@ -78,6 +116,7 @@ def upscale(
     precision: Annotated[
         Precision, typer.Option(help="Of the network; auto takes the device's fastest.")
     ] = Precision.AUTO,
+    backend: Backend = BackendName.AUTO,
     tile: Annotated[
         str,
         typer.Option(
@@ -87,11 +126,13 @@ def upscale(
         ),
     ] = "auto",
     overlap: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Voxels shared by neighbouring tiles.")
+        int, typer.Option(metavar="N", min=0, max=256, help="Voxels shared by neighbouring tiles.")
     ] = 48,
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Tiles per pass.")] = 1,
     threads: Threads = None,
     ensemble: Ensemble = PassesName.AUTO,
+    fast: Fast = False,
+    best: Best = False,
     consistency: Consistency = ConsistencyName.AUTO,
     fallback: Annotated[
         bool,
@@ -177,11 +218,14 @@ def upscale(
     """Upscale an MRI volume, a series of volumes one after the other, or folders of them."""
     if tile != "auto" and int(tile) <= overlap:
         raise typer.BadParameter(
-            f"{tile} must exceed the overlap of {overlap}", param_hint="--tile"
+            f"{tile} is not above the overlap of {overlap}; lower --overlap", param_hint="--tile"
         )
+    _check_grid(scale, spacing, slice_axis, slice_thickness, weights)
+    ensemble, precision = preset(fast, best, ensemble, precision)
     settings = InferenceSettings(
         device=device.partition(",")[0],
         precision=precision.value,
+        backend=backend.value,
         tile="auto" if tile == "auto" else int(tile),
         overlap=overlap,
         batch_size=batch_size,
@@ -192,8 +236,8 @@ def upscale(
         labels=labels.value,
     )
     order = Order(
-        scale=scale,
         weights=weights,
+        request=_request(scale, spacing, slice_axis, slice_thickness),
         settings=settings,
         selection=Selection(series, part and part.value, volumes),
         normalise=normalise.value,
@@ -218,8 +262,10 @@ def _upscale_one(source: Path, target: Path, order: Order, preview: Path | None)
     quiet = order.quiet
     with user_errors():
         from tdafd_cli.batch.replacement import check_replaceable
+        from tdafd_cli.formats.folders import check_source
         from tdafd_cli.output import check_writable
 
+        check_source(source)
         replaces = check_replaceable(  # before torch takes its seconds
             source, target, overwrite=order.overwrite, overwrite_scans=order.overwrite_scans
         )
@@ -228,12 +274,13 @@ def _upscale_one(source: Path, target: Path, order: Order, preview: Path | None)
 
         from tdafd_cli.inference.files import upscale_file
 
-        trained = loaded_weights(order)
+        trained = obtainable(order)
         with progress_bar("Upscaling", unit="tiles", shown=not quiet) as progress:
             result = upscale_file(
                 source,
                 target,
                 weights=trained,
+                request=order.request,
                 settings=order.settings,
                 selection=order.selection,
                 normalise=order.normalise,
@@ -252,3 +299,41 @@ def _upscale_one(source: Path, target: Path, order: Order, preview: Path | None)
             write_preview(preview, result.low, result.high, name=name, overwrite=overwrite)
             details = replace(details, preview=str(preview))
     report(details.to_dict(), quiet=quiet, as_json=order.as_json)
+
+
+def _request(
+    scale: str | None,
+    spacing: str | None,
+    slice_axis: SliceAxisName | None,
+    slice_thickness: float | None,
+) -> "Request":
+    from tdafd_cli.sampling.plan import request_for
+
+    axis = slice_axis.value if slice_axis else None
+    return request_for(factors_given(scale), spacing_given(spacing), axis, slice_thickness)
+
+
+def _check_grid(
+    scale: str | None,
+    spacing: str | None,
+    slice_axis: SliceAxisName | None,
+    slice_thickness: float | None,
+    weights: str | None,
+) -> None:
+    """Refuse options that contradict each other as usage errors."""
+    factors = factors_given(scale)
+    if scale is not None and spacing is not None:
+        raise typer.BadParameter("give --scale or --spacing, not both", param_hint="--spacing")
+    if slice_axis is not None and not (scale or spacing or weights):
+        raise typer.BadParameter("add --scale or --spacing", param_hint="--slice-axis")
+    if factors is not None and slice_axis is None and min(factors) == max(factors) > max(SCALES):
+        raise typer.BadParameter(
+            f"{scale} is for one axis alone: use 1x1x{scale}, or add --slice-axis",
+            param_hint="--scale",
+        )
+    if factors is not None and slice_axis is not None and len(set(factors)) > 1:
+        raise typer.BadParameter(
+            f"{scale} names the axis already; leave one of the two out", param_hint="--slice-axis"
+        )
+    if slice_thickness is not None and not 0 < slice_thickness < math.inf:
+        raise typer.BadParameter("must be above 0 mm", param_hint="--slice-thickness")

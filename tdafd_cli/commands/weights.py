@@ -20,6 +20,9 @@ app = typer.Typer(
     help="See which weights there are, and fetch, check and remove them.",
 )
 
+INTACT, UNKNOWN = "intact", "unknown"
+UNSEALED = "readable; no checksum inside, as an older version saved it"
+
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `tdafd weights list` shows it.")]
 NameOrPath = Annotated[
     str, typer.Argument(metavar="NAME|PATH", help="Name, or a .safetensors file.")
@@ -36,10 +39,13 @@ def list_weights(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    table = [("NAME", "SCALE", "VERSION", "SIZE", "WHERE")]
+    table = [("NAME", "SCALE", "VERSION", "SIZE", "WHERE", "RECIPE", "LICENCE")]
     for row in rows:
-        scale, size = f"x{row['scale']}", _megabytes(row["size"])
-        table.append((row["name"], scale, row["version"], size, row["where"] or "on the mirror"))
+        scale = f"x{row['scale']}" if row["axes"] == 3 else f"1x1x{row['scale']}"
+        where, recipe = row["where"] or "on the mirror", row["recipe"] or "-"
+        licence = row["licence"].partition(",")[0]  # `info` shows all of it
+        size = _megabytes(row["size"])
+        table.append((row["name"], scale, row["version"], size, where, recipe, licence))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
@@ -47,8 +53,14 @@ def list_weights(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def info(weights: NameOrPath, as_json: AsJson = False) -> None:
-    """Show what weights are like: scores, licence, network and training recipe."""
+def info(
+    weights: NameOrPath,
+    full: Annotated[
+        bool, typer.Option("--full", help="All that file and registry hold, the recipe too.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what weights are like: licence, scores, network, training."""
     with user_errors():
         from tdafd_cli.weights.metadata import read_metadata
 
@@ -59,8 +71,10 @@ def info(weights: NameOrPath, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(about))
         return
-    for line in _lines(about):
+    for line in _lines(about if full else _in_short(about)):
         typer.echo(line)
+    if not full:
+        typer.echo("`--full` shows all, the recipe too", err=True)
 
 
 @app.command()
@@ -113,12 +127,10 @@ def verify(
     else:
         for row in rows:
             typer.echo(f"{row['name']}: {row['path']}: {row['state']}")
-    bad = [row["name"] for row in rows if row["state"] != "intact"]
+    bad = [row for row in rows if row["state"] not in (INTACT, UNSEALED)]
     if bad:
-        fail(
-            f"{', '.join(bad)}: not intact; `tdafd weights download {bad[0]}` gets a whole one",
-            code=1,
-        )
+        names = ", ".join(dict.fromkeys(row["name"] for row in bad))
+        fail(f"{names}: not intact; {_advice(bad[0])}", code=1)
 
 
 @app.command()
@@ -196,12 +208,10 @@ def _about(entry: "Entry") -> dict[str, Any]:
     from tdafd_cli.weights.cache import cache_folder
     from tdafd_cli.weights.registry import bundled_path
 
-    where = None
-    if entry.fits(cache_folder() / entry.place):
-        where = "cached"
-    elif entry.fits(bundled_path(entry)):
-        where = "bundled"
-    return asdict(entry) | {"where": where}
+    places = {"cached": cache_folder() / entry.place, "bundled": bundled_path(entry)}
+    where = next((name for name, path in places.items() if entry.fits(path)), None)
+    recipe = _recipe(places[where]) if where else None
+    return asdict(entry) | {"where": where, "recipe": recipe}
 
 
 def _fetched(entry: "Entry", to: Path | None, progress: Callable[[int, int], None] | None) -> Path:
@@ -222,17 +232,41 @@ def _at_hand() -> list[dict[str, str]]:
     return [row for entry in read_registry().values() for row in _copies(entry)]
 
 
+def _advice(row: dict[str, str]) -> str:
+    """What to do about weights that are not intact."""
+    if row["state"] == UNKNOWN:
+        return "`tdafd weights list` shows what there is"
+    if row["known"] == "no":
+        return "copy or train it anew"
+    return f"`tdafd weights download {row['name']}` gets a whole one"
+
+
 def _checked(weights: str) -> list[dict[str, str]]:
     """Name, path and state of a file, or of each copy of what a name stands for."""
-    from tdafd_cli.weights.registry import find_entry, is_file_name
+    from tdafd_cli.weights.registry import is_file_name, read_registry
 
     if is_file_name(weights):
-        from tdafd_cli.weights.store import load_weights
+        return [_own(Path(weights))]
+    entry = read_registry().get(weights)
+    if entry is None:
+        return [{"name": weights, "path": "nowhere", "state": UNKNOWN, "known": "no"}]
+    return _copies(entry) or [
+        {"name": entry.name, "path": "nowhere", "state": "missing", "known": "yes"}
+    ]
 
-        loaded = load_weights(weights)
-        return [{"name": loaded.name, "path": str(loaded.path), "state": "intact"}]
-    entry = find_entry(weights)
-    return _copies(entry) or [{"name": entry.name, "path": "nowhere", "state": "missing"}]
+
+def _own(path: Path) -> dict[str, str]:
+    """Name, path and state of a file that the registry need not know."""
+    from tdafd_cli.errors import WeightsError
+    from tdafd_cli.weights.metadata import has_checksum
+    from tdafd_cli.weights.store import load_weights
+
+    try:
+        load_weights(path)
+        state = INTACT if has_checksum(path) else UNSEALED
+    except WeightsError as error:
+        state = str(error).removeprefix(f"{path}: ")
+    return {"name": path.stem, "path": str(path), "state": state, "known": "no"}
 
 
 def _copies(entry: "Entry") -> list[dict[str, str]]:
@@ -243,11 +277,66 @@ def _copies(entry: "Entry") -> list[dict[str, str]]:
         {
             "name": entry.name,
             "path": str(path),
-            "state": "intact" if entry.fits(path) else "damaged",
+            "state": INTACT if entry.fits(path) else "damaged",
+            "known": "yes",
         }
         for path in (cache_folder() / entry.place, bundled_path(entry))
         if path.exists()
     ]
+
+
+def _in_short(about: dict[str, Any]) -> dict[str, str]:
+    """What matters to whoever chooses weights, as text, name by name: fewer than 20."""
+    metadata = about.get("metadata", {})
+    network, gains = metadata.get("config"), _gains(about.get("scores") or metadata)
+    told = {
+        "name": about["name"],
+        "version": about.get("version"),
+        "scale": about.get("scale", metadata.get("scale")),
+        "licence": about.get("licence", metadata.get("licence")),
+        "where": about.get("path") or about.get("where") or "on the mirror",
+        "size": _megabytes(about["size"]) if "size" in about else None,
+        "sha256": about.get("sha256"),
+        **gains,
+        "network": network and ", ".join(f"{name} {value}" for name, value in network.items()),
+        "training data": metadata.get("training_data"),
+        "degradation": metadata.get("degradation"),
+        "steps": metadata.get("step"),
+        "recipe": about.get("recipe"),
+    }
+    return {name: str(value) for name, value in told.items() if value not in (None, "")}
+
+
+def _gains(scores: object) -> dict[str, str]:
+    """Gains in dB among nested scores, one line for each set of volumes."""
+    if not isinstance(scores, dict):
+        return {}
+    lines: dict[str, str] = {}
+    for name, values in scores.items():
+        if not isinstance(values, dict):
+            continue
+        plain = {kind: gain for kind, gain in values.items() if isinstance(gain, int | float)}
+        if plain and "gain" in name:
+            title = name.replace("_gains_db", "").replace("_gain_db", "").replace("_", " ")
+            told = ", ".join(f"{kind} {gain:+.2f} dB" for kind, gain in plain.items())
+            lines[f"gain over interpolation, {title}"] = told
+        elif not plain and name == "scores":
+            lines |= _gains(values)
+    return lines
+
+
+def _recipe(path: Path | None) -> str | None:
+    """Recipe of the last stretch of a file's training, as its history names it."""
+    from tdafd_cli.errors import WeightsError
+    from tdafd_cli.weights.metadata import read_metadata
+
+    try:
+        metadata = read_metadata(path) if path is not None else {}
+    except WeightsError:
+        return None
+    history = metadata.get("history") or [{}]
+    named = history[-1].get("recipe") if isinstance(history[-1], dict) else None
+    return named or ("in the file" if "recipe" in metadata else None)
 
 
 def _lines(about: dict[str, Any], indent: str = "") -> Iterator[str]:

@@ -1,5 +1,5 @@
 """Quality of an estimate, compared with the high-resolution volume that it estimates.
 
 Used elsewhere: `case.reference`, `case.degraded`, `metrics.score`, `validation.validation_cases`
-and `validation.validation_rows`.
+and `validation.validation_rows`, `checkup.check_installation`.
 """

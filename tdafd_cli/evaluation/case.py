@@ -9,6 +9,7 @@ import torch
 from tdafd_cli.errors import VolumeError, size_text
 from tdafd_cli.evaluation.metrics import SSIM_WINDOW
 from tdafd_cli.sampling.degradation import degrade, divisible
+from tdafd_cli.sampling.factors import Factors, factors_of, factors_text
 from tdafd_cli.volumes.foreground import foreground_mask
 from tdafd_cli.volumes.grid import downscaled_affine, regridded
 from tdafd_cli.volumes.intensity import IntensityRange, denormalise, intensity_range, normalise
@@ -21,7 +22,7 @@ class Reference:
 
     name: str
     volume: Volume
-    scale: int
+    factors: Factors
     high: torch.Tensor
     mask: npt.NDArray[np.bool_]
 
@@ -48,9 +49,14 @@ class Case:
     low_is_positive: bool
 
     @property
+    def factors(self) -> Factors:
+        """High voxels per low voxel along I, J and K."""
+        return self.reference.factors
+
+    @property
     def scale(self) -> int:
-        """High voxels per low voxel along each axis."""
-        return self.reference.scale
+        """High voxels per low voxel along the axes that are degraded."""
+        return max(self.factors)
 
     @property
     def zero(self) -> float | None:
@@ -69,27 +75,35 @@ class Case:
     def low_volume(self) -> Volume:
         """The degraded volume as a file holds it: intensities, and its place in the world."""
         source = self.reference.volume
-        affine = downscaled_affine(source.affine, self.scale)
+        affine = downscaled_affine(source.affine, self.factors)
         return regridded(source, self.low_intensities().numpy(), affine)
 
 
-def reference(name: str, volume: Volume, scale: int) -> Reference:
-    """Reference for a scale; ``VolumeError`` if the volume has too few voxels to be judged."""
-    high = divisible(torch.from_numpy(np.asarray(volume.data, np.float32)), scale)
-    least = max(SSIM_WINDOW, 2 * scale)
+def reference(name: str, volume: Volume, scale: int | Factors) -> Reference:
+    """Reference for a scale, or for factors along I, J and K.
+
+    Raises
+    ------
+    VolumeError
+        If the volume has too few voxels to be judged.
+    """
+    factors = factors_of(scale)
+    high = divisible(torch.from_numpy(np.asarray(volume.data, np.float32)), factors)
+    least = max(SSIM_WINDOW, 2 * max(factors))
     if min(high.shape) < least:
         raise VolumeError(
-            f"{volume.path or name}: {size_text(volume.shape)} voxels are too few at x{scale}, "
-            f"which needs {least} along each axis; leave it out or lower the scale"
+            f"{volume.path or name}: {size_text(volume.shape)} voxels are too few at "
+            f"x{factors_text(factors)}, which needs {least} along each axis; leave it out or lower "
+            "the scale"
         )
     if high.min() == high.max():
         raise VolumeError(f"{volume.path or name}: constant but for its edge; leave it out")
-    return Reference(name, volume, scale, high, foreground_mask(high.numpy()))
+    return Reference(name, volume, factors, high, foreground_mask(high.numpy()))
 
 
 def degraded(reference: Reference, kind: str) -> Case:
     """Case of a benchmark degradation."""
-    low = degrade(reference.high, reference.scale, kind)
+    low = degrade(reference.high, reference.factors, kind)
     span = intensity_range(low.numpy())
     return Case(
         reference=reference,

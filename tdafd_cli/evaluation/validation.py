@@ -13,9 +13,13 @@ from tdafd_cli.evaluation.metrics import Scores, score
 from tdafd_cli.formats.files import read_volume
 from tdafd_cli.inference.prediction import predict_volume
 from tdafd_cli.inference.settings import InferenceSettings
+from tdafd_cli.inference.slices import predict_along
 from tdafd_cli.networks.tdafd import TDAFD
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS
+from tdafd_cli.sampling.factors import Factors
 from tdafd_cli.sampling.interpolation import BASELINES, interpolate
+
+VALIDATED_SLICES = ("thick-boxcar", "thick-gaussian")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +32,18 @@ class ValidationCase:
 
 
 def validation_cases(
-    paths: Sequence[Path], scale: int, *, rank: int = 0, processes: int = 1
+    paths: Sequence[Path], scale: int | Factors, *, rank: int = 0, processes: int = 1
 ) -> Iterator[ValidationCase]:
     """Every volume under every benchmark degradation, with its best baseline's scores.
+
+    For networks for the last axis alone the volumes are degraded along it, as they lie in the file.
 
     Of ``processes`` that validate together each gets the cases ``rank``, ``rank + processes``, ...
     """
     numbers = count()
     for path in paths:
         judged = reference(path.name, read_volume(path), scale)
-        for kind in BENCHMARK_DEGRADATIONS:
+        for kind in VALIDATED_SLICES if judged.factors[0] == 1 else BENCHMARK_DEGRADATIONS:
             if next(numbers) % processes == rank:
                 yield with_baseline(degraded(judged, kind))
 
@@ -46,7 +52,7 @@ def with_baseline(case: Case) -> ValidationCase:
     """Score every baseline on a case and keep the best in foreground PSNR."""
     high, low = case.reference.high.numpy(), case.low_intensities()
     scores = {
-        method: score(high, interpolate(low, case.scale, method).numpy(), case.reference.mask)
+        method: score(high, interpolate(low, case.factors, method).numpy(), case.reference.mask)
         for method in BASELINES
     }
     best = max(scores, key=lambda method: scores[method].psnr_foreground)
@@ -55,7 +61,11 @@ def with_baseline(case: Case) -> ValidationCase:
 
 def estimated(network: TDAFD, case: Case, settings: InferenceSettings) -> np.ndarray:
     """A network's estimate of a case on the reference's scale, as `tdafd upscale` would make it."""
-    return case.intensities(predict_volume(network, case.low, settings, zero=case.zero)[0])
+    if min(case.factors) > 1:
+        return case.intensities(predict_volume(network, case.low, settings, zero=case.zero)[0])
+    axis = case.factors.index(max(case.factors))
+    high, _ = predict_along(network, case.low, axis, settings, zero=case.zero)
+    return case.intensities(high)
 
 
 def validation_rows(

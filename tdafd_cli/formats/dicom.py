@@ -40,6 +40,12 @@ class _Image:
     affine: np.ndarray
     tags: Mapping[str, str]
 
+    @property
+    def kind(self) -> str:
+        """What is shown, in the vendor's word: M or P, say; the third value of Image Type."""
+        values = self.tags.get(_IMAGE_TYPE, "").split("\\")
+        return values[2].strip() if len(values) > 2 else ""
+
     def number(self, tag: str) -> float:
         """Number in a tag, 0 where there is none."""
         try:
@@ -184,6 +190,10 @@ def _volumes(images: list[_Image]) -> tuple[list[list[_Image]], np.ndarray]:
 
 def _check_alike(images: list[_Image]) -> None:
     first = images[0]
+    if len({image.kind for image in images}) > 1:
+        raise VolumeError(
+            f"images of several kinds, as magnitude and phase, in one series; {_CONVERT}"
+        )
     for image in images:
         if image.dtype is None:
             raise VolumeError("expected one number per voxel, got colours; name another series")

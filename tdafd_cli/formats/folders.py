@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tdafd_cli.errors import DataError
+from tdafd_cli.errors import DataError, VolumeError
 from tdafd_cli.formats.files import SUFFIXES
 
 _WITH_ANOTHER = ".img"  # whose header stands for both
@@ -34,3 +34,9 @@ def example_path() -> Path:
     package = Path(__file__).parents[1]
     installed = package / "_examples" / EXAMPLE
     return installed if installed.is_file() else package.parent / "examples" / EXAMPLE
+
+
+def check_source(path: str | Path) -> None:
+    """Raise `VolumeError` if there is no such file or folder: ask before what takes seconds."""
+    if not Path(path).exists():
+        raise VolumeError(f"{path}: no such file; check the name")

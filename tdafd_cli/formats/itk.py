@@ -126,9 +126,10 @@ def itk_affine(
     """Affine (4, 4) from voxel indices to RAS+ of an ITK image of at least 3 dimensions."""
     dimension = len(spacing)
     affine = np.eye(4)
-    affine[:3, :3] = np.reshape(direction, (dimension, dimension))[:3, :3] * spacing[:3]
-    affine[:3, 3] = origin[:3]
-    return np.asarray(LPS_TO_RAS @ affine)
+    with np.errstate(all="ignore"):  # what is not finite is refused by `check_affine`
+        affine[:3, :3] = np.reshape(direction, (dimension, dimension))[:3, :3] * spacing[:3]
+        affine[:3, 3] = origin[:3]
+        return np.asarray(LPS_TO_RAS @ affine)
 
 
 def current_fields(fields: Mapping[str, str]) -> dict[str, str]:

@@ -164,8 +164,7 @@ def _affine(fields: Mapping[str, str]) -> np.ndarray:
     spacing = np.ones(n) if spacing is None else spacing
     origin = np.zeros(n) if origin is None else origin
     axes = np.eye(n) if matrix is None else matrix.reshape(n, n).T  # one axis after the other
-    with np.errstate(all="ignore"):
-        return itk_affine(spacing.tolist(), origin.tolist(), axes.ravel().tolist())
+    return itk_affine(spacing.tolist(), origin.tolist(), axes.ravel().tolist())
 
 
 def _place(path: Path, fields: Mapping[str, str], length: int) -> tuple[Path, int]:

@@ -75,17 +75,18 @@ class Scan:
                 raise VolumeError(f"{name}: {error}") from None
             yield self._volume(data)
 
-    def only_volume(self) -> Volume:
-        """The volume of a scan that has no more than one.
+    def only_volume(self, numbers: Sequence[int] | None = None) -> Volume:
+        """The volume of a scan that has no more than one, or the one that is meant.
 
         Raises
         ------
         VolumeError
-            It has more, or the volume cannot be used.
+            There are more, or the volume cannot be used.
         """
+        numbers = range(self.count) if numbers is None else numbers
         with naming(self.path):
-            check_one_volume((*self.shape, self.count))
-        (volume,) = self.volumes()
+            check_one_volume((*self.shape, len(numbers)))
+        (volume,) = self.volumes(numbers)
         return volume
 
     def _volume(self, data: np.ndarray) -> Volume:

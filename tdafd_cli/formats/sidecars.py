@@ -15,42 +15,41 @@ OTHERS = (".json",)
 
 @dataclass(frozen=True)
 class Sidecar:
-    """A file beside the source, and where its copy goes."""
+    """What is to stand in a file beside the result."""
 
-    source: Path
-    target: Path
-
-
-def find_sidecars(source: Path, target: Path) -> list[Sidecar]:
-    """Sidecars of a source that are not the target's own already."""
-    found = []
-    for suffix in (*TABLES, *OTHERS):
-        path = source.with_name(_stem(source) + suffix)
-        copy = target.with_name(_stem(target) + suffix)
-        if path.is_file() and not (copy.exists() and copy.samefile(path)):
-            found.append(Sidecar(path, copy))
-    return found
+    path: Path
+    content: bytes
 
 
-def check_sidecars(sidecars: list[Sidecar], overwrite: bool) -> None:
-    """Raise `OutputError` if one would be refused, before any computing."""
-    for sidecar in sidecars:
-        check_writable(sidecar.target, overwrite, source=sidecar.source)
+def find_sidecars(
+    source: Path, target: Path, numbers: range, count: int, *, overwrite: bool = False
+) -> list[Sidecar]:
+    """Copies to be made of what lies beside a source, unless it is beside the target already.
 
-
-def copy_sidecars(sidecars: list[Sidecar], numbers: range, count: int) -> None:
-    """Copy sidecars: untouched, but for tables where not all ``count`` volumes were taken.
+    Untouched, but for tables where not all ``count`` volumes are taken.
 
     Raises
     ------
     VolumeError
         A table has another number of columns than the series has volumes.
     OutputError
-        Writing fails.
+        A copy would be refused: one exists, say, and may not be replaced.
     """
-    for sidecar, content in [(each, _content(each.source, numbers, count)) for each in sidecars]:
-        with replacing(sidecar.target) as file:
-            file.write(content)
+    found = []
+    for suffix in (*TABLES, *OTHERS):
+        path = source.with_name(_stem(source) + suffix)
+        copy = target.with_name(_stem(target) + suffix)
+        if path.is_file() and not (copy.exists() and copy.samefile(path)):
+            check_writable(copy, overwrite, source=path)
+            found.append(Sidecar(copy, _content(path, numbers, count)))
+    return found
+
+
+def write_sidecars(sidecars: list[Sidecar]) -> None:
+    """Write each whole or not at all; `OutputError` if one cannot be."""
+    for sidecar in sidecars:
+        with replacing(sidecar.path) as file:
+            file.write(sidecar.content)
 
 
 def _content(path: Path, numbers: range, count: int) -> bytes:

@@ -33,6 +33,10 @@ _OTHER_FORMATS = (
     (0, b"\x89HDF", "an HDF5 file, MINC perhaps", _MINC_CONVERT),
     (0, b"mrtrix image", "an MRtrix volume", _MRTRIX_CONVERT),
     (0, b"# === DATA DESCRIPTION FILE", "a Philips PAR header", _PHILIPS_CONVERT),
+    (0, b"\ntype", "an AFNI header", _AFNI_CONVERT),
+    (0, b"\x89PNG", "a PNG picture", "give the scan that it shows"),
+    (0, b"\xff\xd8\xff", "a JPEG picture", "give the scan that it shows"),
+    (0, b"{", "JSON, a scan's sidecar perhaps", "give the scan beside it"),
     (0, b"PK\x03\x04", "a ZIP archive", "unpack it"),
     (0, b"BZh", "a bzip2 file", "decompress it with `bunzip2 IN`"),
     (0, b"\x28\xb5\x2f\xfd", "a zstd file", "decompress it with `unzstd IN`"),
@@ -69,12 +73,12 @@ def format_name(start: bytes, path: Path) -> str:
     """
     if not start:
         raise VolumeError("empty file; copy or download it again")
-    for offset, signature, name in _FORMATS:
-        if start.startswith(signature, offset):
-            return name
     name = path.name.lower()
-    if name.endswith((".img", ".img.gz")):
-        return "pair"  # or Analyze, as its header will tell
+    found = [each for offset, signature, each in _FORMATS if start.startswith(signature, offset)]
+    if name.endswith((".img", ".img.gz")) and not {"nifti", "dicom"} & set(found):
+        return "pair"  # or Analyze, as its header will tell; voxels may start like anything
+    if found:
+        return found[0]
     if name.endswith((".mha", ".mhd")):
         return "metaimage"  # which may start with any of its fields
     for offset, signature, other, advice in _OTHER_FORMATS:

@@ -1,12 +1,13 @@
 """Budget: the memory that a volume, its tiles and its result need, and what there is."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from tdafd_cli.errors import MemoryLimitError, size_text
+from tdafd_cli.inference.backends import Backend
 from tdafd_cli.inference.ensemble import passes
 from tdafd_cli.inference.execution import Execution
 from tdafd_cli.inference.settings import InferenceSettings
@@ -16,9 +17,9 @@ from tdafd_cli.machine.memory import free_memory
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.sampling.consistency import consistency_memory
 
-LARGEST_TILE_VOXELS = 144**3
-"""Low voxels of a tile that "auto" does not exceed: larger ones save little overlap, and no time
-per voxel (3.3 us at 64^3, 3.5 at 112^3, 4.2 at 144^3, on one core in bf16)."""
+LARGEST_TILE_VOXELS = 192**3
+"""Low voxels of a tile that "auto" does not exceed. Time per voxel grows a little with the tile, by
+a fifth from 64^3 to 128^3 (one core, fp32), and by less than what more tiles share."""
 
 MEMORY_SHARE = 0.6
 """Part of the free memory that "auto" gives to tiles: others need some too."""
@@ -33,6 +34,7 @@ class Job:
     settings: InferenceSettings
     device: torch.device
     dtype: torch.dtype
+    backend: Backend = field(default_factory=Backend)
     falloff: Tensor | None = None  # of the volume; until it is known, no tile can be predicted
 
     @property
@@ -43,12 +45,12 @@ class Job:
     @property
     def passes(self) -> int:
         """Passes over mirror images."""
-        return passes(self.settings.ensemble, self.config.scale)
+        return passes(self.settings.ensemble, self.config.factors)
 
     @property
     def result_bytes(self) -> int:
         """Of the result, in float32."""
-        return self.low.nbytes * self.config.scale**3
+        return self.low.nbytes * math.prod(self.config.factors)
 
 
 def memory_needed(config: TDAFDConfig, voxels: int, dtype: torch.dtype) -> int:
@@ -59,7 +61,7 @@ def memory_needed(config: TDAFDConfig, voxels: int, dtype: torch.dtype) -> int:
     a single pass takes less.
     """
     features = config.channels * (13 + 2.5 * config.modules)
-    return math.ceil(voxels * (features * dtype.itemsize + 24 * config.scale**3))
+    return math.ceil(voxels * (features * dtype.itemsize + 24 * math.prod(config.factors)))
 
 
 def room(job: Job) -> tuple[torch.device, int]:
@@ -73,12 +75,12 @@ def room(job: Job) -> tuple[torch.device, int]:
     return (job.device, free - 2 * result) if 4 * result < free else (cpu, free)
 
 
-def tile_edge(job: Job, budget: int) -> int:
-    """Edge in low voxels of the tiles that fit into so many bytes, or that were asked for."""
+def tile_edges(job: Job, budget: int) -> tuple[int, ...]:
+    """Edges in low voxels of the tiles that fit into so many bytes, or that were asked for."""
     settings, grid = job.settings, job.config.grid
     if isinstance(settings.tile, int):
         smallest = math.ceil((settings.overlap + grid) / grid) * grid
-        return max(smallest, settings.tile // grid * grid)
+        return (max(smallest, settings.tile // grid * grid),) * 3
     affordable = int(MEMORY_SHARE * budget / tile_memory(job, (1,)))
     return cheapest_tile(
         tuple(job.low.shape),
@@ -88,10 +90,10 @@ def tile_edge(job: Job, budget: int) -> int:
     )
 
 
-def planned_execution(job: Job, edge: int, notes: tuple[str, ...]) -> Execution:
-    """How the job will be run in tiles of an edge."""
+def planned_execution(job: Job, edges: tuple[int, ...], notes: tuple[str, ...]) -> Execution:
+    """How the job will be run in tiles of certain edges."""
     overlap, batch_size = job.settings.overlap, job.settings.batch_size
-    plans = plan_tiles(tuple(job.low.shape), tile=edge, overlap=overlap, align=job.config.grid)
+    plans = plan_tiles(tuple(job.low.shape), tile=edges, overlap=overlap, align=job.config.grid)
     return Execution(
         device=str(job.device),
         precision=precision_name(job.dtype),
@@ -100,6 +102,7 @@ def planned_execution(job: Job, edge: int, notes: tuple[str, ...]) -> Execution:
         overlap=overlap,
         batch_size=batch_size,
         ensemble=job.passes,
+        backend=job.backend.name,
         notes=notes,
     )
 
@@ -107,7 +110,7 @@ def planned_execution(job: Job, edge: int, notes: tuple[str, ...]) -> Execution:
 def check_memory(job: Job) -> None:
     """Refuse what can never fit, before anything is computed."""
     _, budget = room(job)
-    check_budget(job, planned_execution(job, tile_edge(job, budget), ()).tile, budget)
+    check_budget(job, planned_execution(job, tile_edges(job, budget), ()).tile, budget)
     needed = job.result_bytes + _memory_afterwards(job)
     free = free_memory(torch.device("cpu"))
     if needed > free:
@@ -118,10 +121,11 @@ def check_memory(job: Job) -> None:
 
 
 def _memory_afterwards(job: Job) -> int:
-    """Bytes that consistency takes when the tiles are done."""
+    """Bytes that consistency, and turning slices back, take when the tiles are done."""
+    turned = job.result_bytes if job.config.axes == 1 else 0
     if job.settings.consistency == "none":
-        return 0
-    return consistency_memory(job.low.numel(), job.config.scale)
+        return turned
+    return max(turned, consistency_memory(job.low.numel(), job.config.scale))
 
 
 def check_budget(job: Job, tile: tuple[int, ...], budget: int) -> None:

@@ -12,6 +12,7 @@ class Execution:
     Attributes
     ----------
     device : str
+    backend : {"torch", "openvino", "none"}
     precision : {"fp32", "bf16", "fp16"}
     tile : tuple of int
         Low voxels of each tile along I, J and K.
@@ -37,6 +38,7 @@ class Execution:
     overlap: int
     batch_size: int
     ensemble: int
+    backend: str = "torch"
     consistency: str = "none"
     notes: tuple[str, ...] = ()
     network_share: float = 1.0
@@ -51,6 +53,7 @@ WITHOUT_NETWORK = Execution(
     overlap=0,
     batch_size=0,
     ensemble=0,
+    backend="none",
     network_share=0.0,
 )
 """How label maps are upscaled, and scans of which the result is interpolation alone."""

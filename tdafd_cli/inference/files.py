@@ -12,8 +12,9 @@ from tdafd_cli.inference.result import Result, seconds_of
 from tdafd_cli.inference.series import upscale_series
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.tiling import Progress
-from tdafd_cli.inference.upscaling import upscale_source
+from tdafd_cli.inference.upscaling import Obtain, upscale_source
 from tdafd_cli.machine.devices import choose_device, choose_precision
+from tdafd_cli.sampling.plan import Request
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.file import Weights
 
@@ -22,7 +23,8 @@ def upscale_file(
     source: Path,
     target: Path,
     *,
-    weights: Weights,
+    weights: Weights | Obtain,
+    request: Request | None = None,
     settings: InferenceSettings | None = None,
     selection: Selection | None = None,
     normalise: str = "series",
@@ -38,8 +40,8 @@ def upscale_file(
         File of any format that is read, or folder of DICOM files.
     target : Path
         Its ending tells the format.
-    weights : Weights
-        Their scale is the scale.
+    weights, request
+        As for `upscale_source`.
     settings : InferenceSettings, optional
     selection : Selection, optional
         Which volumes of the source are meant: all by default.
@@ -63,12 +65,13 @@ def upscale_file(
     settings, selection = settings or InferenceSettings(), selection or Selection()
     check_dtype(dtype)
     check_target(target, overwrite, source=source)
-    choose_precision(settings.precision, choose_device(settings.device))  # or fail before reading
+    choose_precision(settings.precision, choose_device(settings.place))  # or fail before reading
     opened = open_source(source, target, selection=selection, dtype=dtype)
     result = upscale_opened(
         opened,
         target,
         weights=weights,
+        request=request,
         settings=settings,
         normalise=normalise,
         dtype=dtype,
@@ -132,7 +135,8 @@ def upscale_opened(
     opened: Opened,
     target: Path,
     *,
-    weights: Weights,
+    weights: Weights | Obtain,
+    request: Request | None = None,
     settings: InferenceSettings,
     normalise: str = "series",
     dtype: str = "input",
@@ -149,6 +153,7 @@ def upscale_opened(
             opened.numbers,
             target,
             weights=weights,
+            request=request,
             settings=settings,
             normalise=normalise,
             dtype=dtype,
@@ -157,7 +162,12 @@ def upscale_opened(
         )
     source = opened.volume or (opened.scan, opened.numbers[0])
     result = upscale_source(
-        source, weights=weights, settings=settings, dtype=dtype, progress=progress
+        source,
+        weights=weights,
+        request=request,
+        settings=settings,
+        dtype=dtype,
+        progress=progress,
     )
     if opened.volume is None:
         return result

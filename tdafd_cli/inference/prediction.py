@@ -6,13 +6,15 @@ import torch
 from torch import Tensor
 
 from tdafd_cli.errors import size_text
+from tdafd_cli.inference.backends import Backend, choose_backend
+from tdafd_cli.inference.background import occupied_box, surrounded
 from tdafd_cli.inference.budget import (
     Job,
     check_budget,
     check_memory,
     planned_execution,
     room,
-    tile_edge,
+    tile_edges,
     tile_memory,
 )
 from tdafd_cli.inference.ensemble import self_ensemble
@@ -35,12 +37,16 @@ from tdafd_cli.sampling.consistency import (
 )
 from tdafd_cli.sampling.interpolation import blend_interpolated_
 from tdafd_cli.sampling.spectrum import spectral_falloff
+from tdafd_cli.volumes.plateaus import two_levels
 
 PRECISION_TOLERANCE = 0.05
 """Largest difference from fp32, as part of the intensity range, that reduced precision may make.
 bf16 made at most 0.005, 0.035 and 0.007 on a head degraded by k-space truncation, Gaussian blur and
 averaging, and a root mean square of 0.0005, 0.003 and 0.0006: a tenth of the network's error
 (22 November 2026; version 3 of tdafd-x2)."""
+
+BACKEND_TOLERANCE = 1e-4
+"""Likewise of another backend in fp32, which made at most 1e-5."""
 
 BEYOND = 0.1
 """How far a result may lie beyond the scan's least and greatest intensity, as part of their range.
@@ -77,7 +83,8 @@ def predict_volume(
 
     Returns
     -------
-    (sI, sJ, sK) float32 tensor on the CPU, and how it was made
+    (sI, sJ, sK) float32 tensor on the CPU, or (I, J, sK) by a network for one axis; and how it was
+    made
 
     Raises
     ------
@@ -85,7 +92,7 @@ def predict_volume(
         The settings ask for what this machine does not have.
     """
     settings = settings or InferenceSettings()
-    device = choose_device(settings.device)
+    device = choose_device(settings.place)
     dtype = choose_precision(settings.precision, device)
     network = network.eval().to(device)
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -93,13 +100,15 @@ def predict_volume(
         job = Job(network, low, settings, device, dtype)
         check_memory(job)
         falloff = spectral_falloff(low[None, None])
-        trust = trust_in(falloff[0], tuple(low.shape), network.config.scale)
+        trust = trust_in(falloff[0], tuple(low.shape), network.config.factors)
         share = trust.share if settings.fallback else 1.0
         if share == 0:
             high, execution = _interpolated(job)
         else:
-            job = replace(job, falloff=falloff.to(device))
-            high, execution = _predict_exactly_enough(job, progress)
+            box = occupied_box(low, network.grid)
+            job = replace(job, low=low[box], falloff=falloff.to(device))
+            part, execution = _predict_exactly_enough(replace(job, backend=_backend(job)), progress)
+            high = surrounded(part, box, low)
         if share < 1:
             blend_interpolated_(high, low, 1 - share, trust.interpolation)
         consistency = _make_consistent_(high, low, settings, share, zero)
@@ -108,15 +117,21 @@ def predict_volume(
     return high, replace(execution, consistency=consistency, network_share=share, trust=trust)
 
 
+def _backend(job: Job) -> Backend:
+    voxels = job.low.numel() * job.passes
+    return choose_backend(job.settings.backend, job.network, job.device, job.dtype, voxels)
+
+
 def _interpolated(job: Job) -> tuple[Tensor, Execution]:
     """Empty volume for a result of interpolation alone, and the execution to report for it."""
-    high = torch.empty([job.config.scale * n for n in job.low.shape])
+    sizes = zip(job.config.factors, job.low.shape, strict=True)
+    high = torch.empty([factor * n for factor, n in sizes])
     return high, WITHOUT_NETWORK
 
 
 def _keep_near_range_(high: Tensor, low: Tensor) -> None:
-    """Bring back what lies far beyond the scan's intensities, in place."""
-    lowest, highest = low.aminmax()
+    """Bring back what lies far beyond the scan's intensities, or its two levels, in place."""
+    lowest, highest = two_levels(low.numpy()) or (float(low.min()), float(low.max()))
     margin = BEYOND * (highest - lowest)
     high.clamp_(lowest - margin, highest + margin)
 
@@ -128,21 +143,24 @@ def _make_consistent_(
     consistency, share = settings.consistency, 1.0
     if consistency == "auto":
         # An interpolation agrees with what it was made from.
-        truncated = network_share == 1 and was_truncated(high, low)
+        one_axis = high.shape[0] == low.shape[0]  # slices are not truncated k-space
+        truncated = network_share == 1 and not one_axis and was_truncated(high, low)
         consistency, share = "kspace" if truncated else "none", INFERRED_SHARE
     if consistency != "none":
-        make_consistent_(high, low, consistency, share=share, zero=zero)
+        thickness = settings.slice_share
+        make_consistent_(high, low, consistency, share=share, zero=zero, thickness=thickness)
     return consistency
 
 
 def _predictor(job: Job, count: int) -> Predict:
     reduced = None if job.dtype == torch.float32 else job.dtype
-    kind, falloff = job.device.type, job.falloff
+    kind, falloff, trunk = job.device.type, job.falloff, job.backend.trunk
     assert falloff is not None
 
     def network(tiles: Tensor) -> Tensor:
         tiles = tiles.contiguous(memory_format=torch.channels_last_3d)
-        high: Tensor = job.network(tiles, falloff.expand(len(tiles), -1, -1))
+        own = falloff.expand(len(tiles), -1, -1)
+        high: Tensor = job.network(tiles, own, trunk) if trunk else job.network(tiles, own)
         return high
 
     def predict(tiles: Tensor) -> Tensor:
@@ -153,28 +171,42 @@ def _predictor(job: Job, count: int) -> Predict:
 
 
 def _predict_exactly_enough(job: Job, progress: Progress | None) -> tuple[Tensor, Execution]:
-    """Predict in the precision chosen, or in fp32 where that one fails."""
-    fault = _precision_fault(job)
+    """Predict in the precision and by the backend chosen, or by PyTorch in fp32 if that fails."""
+    fault = _fault(job)
+    note = job.backend.note
+    notes = () if note is None else (f"{note}: PyTorch was used",)
     if fault is None:
         high, execution = _predict_within_memory(job, progress)
         if torch.isfinite(high.sum()):
-            return high, execution
-        fault = f"{execution.precision} overflowed"
-    high, execution = _predict_within_memory(replace(job, dtype=torch.float32), progress)
-    return high, replace(execution, notes=(f"{fault}: fp32 was used", *execution.notes))
+            return high, replace(execution, notes=(*notes, *execution.notes))
+        fault = f"{_way(job)} overflowed"
+    job = replace(job, dtype=torch.float32, backend=Backend())
+    high, execution = _predict_within_memory(job, progress)
+    return high, replace(execution, notes=(*notes, f"{fault}: fp32 was used", *execution.notes))
 
 
-def _precision_fault(job: Job) -> str | None:
-    """How a reduced precision fails in the middle of the volume, in words; None if it does not."""
-    if job.dtype == torch.float32:
+def _way(job: Job) -> str:
+    """How a job is computed, as text."""
+    precision = precision_name(job.dtype)
+    return precision if job.backend.trunk is None else f"OpenVINO in {precision}"
+
+
+def _fault(job: Job) -> str | None:
+    """Tell how a precision or a backend fails in the middle of the volume, or None if it does not.
+
+    What is checked against is PyTorch in fp32.
+    """
+    reduced = job.dtype != torch.float32
+    if job.backend.trunk is None and not reduced:
         return None
     edge = PROBE_EDGE if job.device.type == "cpu" else 2 * PROBE_EDGE
     probe = job.low[tuple(slice(max(0, (n - edge) // 2), (n + edge) // 2) for n in job.low.shape)]
-    exact = _predictor(replace(job, dtype=torch.float32), count=1)(probe[None, None])
+    plain = replace(job, dtype=torch.float32, backend=Backend())
+    exact = _predictor(plain, count=1)(probe[None, None])
     error = float((_predictor(job, count=1)(probe[None, None]) - exact).abs().max())
-    if error <= PRECISION_TOLERANCE:  # which NaN is not
+    if error <= (PRECISION_TOLERANCE if reduced else BACKEND_TOLERANCE):  # which NaN is not
         return None
-    return f"{precision_name(job.dtype)} differed from fp32 by {error:.2g} of the range"
+    return f"{_way(job)} differed from fp32 by {error:.2g} of the range"
 
 
 def _predict_within_memory(job: Job, progress: Progress | None) -> tuple[Tensor, Execution]:
@@ -182,15 +214,15 @@ def _predict_within_memory(job: Job, progress: Progress | None) -> tuple[Tensor,
     home, budget = room(job)
     notes: tuple[str, ...] = ()
     while True:
-        edge = tile_edge(job, budget)
-        execution = planned_execution(job, edge, notes)
+        edges = tile_edges(job, budget)
+        execution = planned_execution(job, edges, notes)
         check_budget(job, execution.tile, budget)
         try:
             high = predict_tiled(
                 _predictor(job, job.passes),
                 job.low.to(home),
-                scale=job.config.scale,
-                tile=edge,
+                scale=job.config.factors,
+                tile=edges,
                 overlap=job.settings.overlap,
                 align=job.config.grid,
                 batch_size=job.settings.batch_size,

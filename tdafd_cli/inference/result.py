@@ -31,6 +31,12 @@ class UpscaleReport:
     sidecars : tuple of str
         Copies of what lay beside a series.
     scale : int
+        Of the network.
+    factors : (I, J, K)
+        New voxels per voxel that the network made along each axis.
+    resampling : (I, J, K)
+        Edges of the result's voxels over those that the network made; 1 where nothing was
+        resampled.
     input_shape, output_shape : (I, J, K), or (I, J, K, volumes) of a series
     input_voxel_size, output_voxel_size : (I, J, K)
         In the units of the affine.
@@ -47,6 +53,8 @@ class UpscaleReport:
     source: str | None
     target: str | None
     scale: int
+    factors: tuple[int, ...]
+    resampling: tuple[float, ...]
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     input_voxel_size: tuple[float, ...]

@@ -11,20 +11,29 @@ import torch
 from tdafd_cli import __version__
 from tdafd_cli.formats.files import check_target, stored_header, write_volumes
 from tdafd_cli.formats.scan import Scan
-from tdafd_cli.formats.sidecars import check_sidecars, copy_sidecars, find_sidecars
+from tdafd_cli.formats.sidecars import find_sidecars, write_sidecars
 from tdafd_cli.inference.execution import Execution
 from tdafd_cli.inference.prediction import BEYOND
 from tdafd_cli.inference.result import Result, UpscaleReport, seconds_of
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.tiling import Progress
-from tdafd_cli.inference.upscaling import upscaled
+from tdafd_cli.inference.upscaling import (
+    Obtain,
+    affine_of,
+    obtained,
+    planned,
+    slices_told,
+    upscaled,
+)
 from tdafd_cli.machine.memory import peak_memory
+from tdafd_cli.sampling.plan import Plan, Request
 from tdafd_cli.volumes.findings import Finding, label_findings
-from tdafd_cli.volumes.grid import upscaled_header
 from tdafd_cli.volumes.intensity import IntensityRange, intensity_range
 from tdafd_cli.volumes.labels import label_count
+from tdafd_cli.volumes.nifti_header import regrid_header
 from tdafd_cli.volumes.volume import Volume
 from tdafd_cli.weights.file import Weights
+from tdafd_cli.weights.store import serving
 
 NORMALISATIONS = ("series", "volume")
 
@@ -36,7 +45,8 @@ class _Survey:
     least: float
     greatest: float
     limits: IntensityRange
-    labels: int  # at most in a volume, 0 if one is no label map
+    are_labels: bool
+    labels: int  # at most in a volume, where they were counted
 
 
 @dataclass
@@ -56,7 +66,8 @@ def upscale_series(
     numbers: range,
     target: Path,
     *,
-    weights: Weights,
+    weights: Weights | Obtain,
+    request: Request | None = None,
     settings: InferenceSettings,
     normalise: str = "series",
     dtype: str = "input",
@@ -64,6 +75,8 @@ def upscale_series(
     progress: Progress | None = None,
 ) -> Result:
     """Upscale volumes one after the other into one file, which appears whole or not at all.
+
+    Where the first volume does not look like truncated k-space, none is made consistent with it.
 
     The volumes are read twice, and each is held alone: first for what must be known of all, then
     to be upscaled and written. Beside the first volume, which the result holds for a picture, no
@@ -76,7 +89,7 @@ def upscale_series(
         Of the volumes that are meant.
     target : Path
         In a format that holds a series.
-    weights, settings, dtype, overwrite
+    weights, request, settings, dtype, overwrite
         As for `upscale_file`.
     normalise : {"series", "volume"}
         Whether one range of intensities stands for all volumes, from the least beginning of their
@@ -93,18 +106,23 @@ def upscale_series(
         raise ValueError(f"normalise must be one of {', '.join(NORMALISATIONS)}")
     started = time.perf_counter()
     check_target(target, overwrite, source=scan.path)
-    sidecars = find_sidecars(scan.path, target)
-    check_sidecars(sidecars, overwrite)
-    header, affine = upscaled_header(scan.header, scan.affine, weights.scale)
+    sidecars = find_sidecars(scan.path, target, numbers, scan.count, overwrite=overwrite)
+    request, first = request or Request(), scan.only_volume(numbers[:1])
+    plan = planned(first, request, weights)
+    weights = serving(plan.factors, obtained(weights, plan))
+    settings, told = slices_told(first, plan, request, settings)
+    affine = affine_of(scan.affine, first.shape, plan)
+    header = regrid_header(scan.header, plan.shape, np.linalg.solve(scan.affine, affine))
+    del first
     survey = _survey(scan, numbers, settings)
-    settings = replace(settings, labels="yes" if survey.labels else "no")
+    settings = replace(settings, labels="yes" if survey.are_labels else "no")
     header = stored_header(target, header, dtype, _room(survey), volumes=len(numbers))
     log = _Log(read=time.perf_counter() - started)
     limits = survey.limits if normalise == "series" else None
-    highs = _highs(scan, numbers, weights, settings, limits, progress, log)
+    highs = _highs(scan, numbers, weights, plan, settings, limits, progress, log)
     like = replace(scan, header=header, placed=affine)
     write_volumes(target, header, highs, like=like, mark=__version__)
-    copy_sidecars(sidecars, numbers, scan.count)
+    write_sidecars(sidecars)
     assert log.first is not None
     low, high = log.first
     execution = _joint_execution(log.executions)
@@ -113,6 +131,8 @@ def upscale_series(
         source=str(scan.path),
         target=str(target),
         scale=weights.scale,
+        factors=plan.factors,
+        resampling=plan.resampling,
         input_shape=(*low.shape, len(numbers)),
         output_shape=(*high.shape, len(numbers)),
         input_voxel_size=low.voxel_size,
@@ -120,10 +140,14 @@ def upscale_series(
         weights=weights.name,
         weights_sha256=weights.sha256,
         execution=execution,
-        warnings=(*label_findings(survey.labels), *_joint_findings(log.numbers, log.findings)),
+        warnings=(
+            *told,
+            *label_findings(survey.labels),
+            *_joint_findings(log.numbers, log.findings),
+        ),
         seconds=seconds_of(log.read, log.network, total - log.read - log.network),
         peak_memory_bytes=peak_memory(torch.device(execution.device)),
-        sidecars=tuple(str(sidecar.target) for sidecar in sidecars),
+        sidecars=tuple(str(sidecar.path) for sidecar in sidecars),
     )
     return Result(low, high, details, dtype)
 
@@ -138,13 +162,14 @@ def _survey(scan: Scan, numbers: range, settings: InferenceSettings) -> _Survey:
         if settings.labels == "auto" and all(labels):
             labels.append(label_count(volume.data))
     widest = IntensityRange(min(each.low for each in limits), max(each.high for each in limits))
-    told = 1 if settings.labels == "yes" else max(labels, default=0) if all(labels) else 0
-    return _Survey(min(extremes), max(extremes), widest, told)
+    found = bool(labels) and all(labels)
+    are_labels = found or settings.labels == "yes"
+    return _Survey(min(extremes), max(extremes), widest, are_labels, max(labels) if found else 0)
 
 
 def _room(survey: _Survey) -> tuple[float, float]:
     """Intensities that are to be stored at most: see `prediction.BEYOND`."""
-    margin = 0.0 if survey.labels else BEYOND * (survey.greatest - survey.least)
+    margin = 0.0 if survey.are_labels else BEYOND * (survey.greatest - survey.least)
     lowest = survey.least - margin
     return (max(lowest, 0.0) if survey.least >= 0 else lowest), survey.greatest + margin
 
@@ -153,6 +178,7 @@ def _highs(
     scan: Scan,
     numbers: range,
     weights: Weights,
+    plan: Plan,
     settings: InferenceSettings,
     limits: IntensityRange | None,
     progress: Progress | None,
@@ -164,12 +190,14 @@ def _highs(
         log.read += time.perf_counter() - before
         before = time.perf_counter()
         ahead = _progress_of(progress, index, len(numbers))
-        high, execution, findings = upscaled(low, weights, settings, ahead, limits)
+        high, execution, findings = upscaled(low, weights, settings, ahead, limits, plan)
         log.network += time.perf_counter() - before
         log.numbers.append(numbers[index])
         log.executions.append(execution)
         log.findings.append(findings)
         log.first = log.first or (low, high)
+        if execution.consistency == "none":  # or volumes would differ for no reason of their own
+            settings = replace(settings, consistency="none")
         yield high.data
         before = time.perf_counter()
 

@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
-RAMP_SHARE = 1 / 4
+from tdafd_cli.sampling.factors import Factors, factors_of, factors_text
+
+RAMP_SHARE = 1 / 6
 """Share of an overlap in which two tiles are blended; the rest, by a tile's inner border, is
 discarded. Voxels there saw the network's padding instead of their neighbours, so leaving them out
 buys more exactness than a wide, seamless blend (4 % against 0.2 % of the range for a 10-layer CNN).
+Of the default overlap it leaves out the outer 20 voxels, where the network errs by up to 0.1 %.
 """
 
 Predict = Callable[[Tensor], Tensor]
@@ -83,26 +86,42 @@ def plan_axis(length: int, *, tile: int, overlap: int, align: int = 1) -> AxisPl
 
 
 def plan_tiles(
-    shape: tuple[int, ...], *, tile: int, overlap: int, align: int = 1
+    shape: tuple[int, ...], *, tile: int | tuple[int, ...], overlap: int, align: int = 1
 ) -> tuple[AxisPlan, ...]:
-    """Plan each axis of a volume; the tiles are all combinations of the axes' starts."""
-    return tuple(plan_axis(length, tile=tile, overlap=overlap, align=align) for length in shape)
+    """Plan each axis of a volume; the tiles are all combinations of the axes' starts.
+
+    Tiles are cubes, or have an edge for each axis.
+    """
+    edges = (tile,) * len(shape) if isinstance(tile, int) else tile
+    return tuple(
+        plan_axis(length, tile=edge, overlap=overlap, align=align)
+        for length, edge in zip(shape, edges, strict=True)
+    )
 
 
-def cheapest_tile(shape: tuple[int, ...], *, overlap: int, align: int, most_voxels: float) -> int:
-    """Tile edge that computes the fewest voxels of all whose tiles have at most `most_voxels`.
+def cheapest_tile(
+    shape: tuple[int, ...], *, overlap: int, align: int, most_voxels: float
+) -> tuple[int, ...]:
+    """Edges of the tiles that compute the fewest voxels of all with at most `most_voxels`.
 
-    Where none is that small, the smallest there is.
+    Each axis has its own: slabs of a volume share fewer faces than cubes. Where none are that
+    small, the smallest there are.
     """
     smallest = math.ceil((overlap + align) / align) * align
-    edges = range(smallest, max(smallest, *shape) + align, align)
-    plans = {edge: plan_tiles(shape, tile=edge, overlap=overlap, align=align) for edge in edges}
-    voxels = {edge: math.prod(plan.tile for plan in plans[edge]) for edge in edges}
-    computed = {
-        edge: voxels[edge] * math.prod(len(plan.starts) for plan in plans[edge]) for edge in edges
-    }
-    fitting = [edge for edge in edges if voxels[edge] <= most_voxels]
-    return min(fitting, key=lambda edge: (computed[edge], voxels[edge]), default=smallest)
+    ways = []
+    for length in shape:
+        edges = range(smallest, max(smallest, length) + align, align)
+        plans = (plan_axis(length, tile=edge, overlap=overlap, align=align) for edge in edges)
+        ways.append({len(plan.starts): plan for plan in plans}.values())  # one for each number
+
+    def cost(plans: tuple[AxisPlan, ...]) -> tuple[int, int]:
+        voxels = math.prod(plan.tile for plan in plans)
+        return voxels * math.prod(len(plan.starts) for plan in plans), voxels
+
+    every = list(itertools.product(*ways))
+    fitting = [plans for plans in every if cost(plans)[1] <= most_voxels]
+    best = min(fitting, key=cost) if fitting else min(every, key=lambda plans: cost(plans)[1])
+    return tuple(max(plan.tile, smallest) for plan in best)
 
 
 def blend_weights(plan: AxisPlan, *, scale: int = 1) -> Tensor:
@@ -135,8 +154,8 @@ def predict_tiled(
     predict: Predict,
     volume: Tensor,
     *,
-    scale: int,
-    tile: int,
+    scale: int | Factors,
+    tile: int | tuple[int, ...],
     overlap: int,
     align: int = 1,
     batch_size: int = 1,
@@ -150,10 +169,10 @@ def predict_tiled(
         Maps (B, 1, I, J, K) to (B, 1, sI, sJ, sK); it gets tiles on the volume's device and may
         answer on another.
     volume : (I, J, K) float tensor
-    scale : int
+    scale : int or (i, j, k)
         High voxels per low voxel along each axis.
     tile, overlap, align : int
-        As for `plan_axis`, in low voxels.
+        As for `plan_tiles`, in low voxels.
     batch_size : int
         Tiles per call of `predict`.
     progress : callable, optional
@@ -171,21 +190,25 @@ def predict_tiled(
     """
     if volume.ndim != 3 or not volume.is_floating_point():
         raise ValueError(f"expected a 3D float volume, got {volume.dtype} {tuple(volume.shape)}")
-    if scale < 1 or batch_size < 1:
-        raise ValueError(f"scale {scale} and batch_size {batch_size} must be at least 1")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    factors = factors_of(scale)
     plans = plan_tiles(tuple(volume.shape), tile=tile, overlap=overlap, align=align)
-    windows = [blend_weights(plan, scale=scale).to(volume.device) for plan in plans]
-    result = torch.zeros([scale * n for n in volume.shape], device=volume.device)
+    finer = list(zip(plans, factors, strict=True))
+    windows = [blend_weights(plan, scale=factor).to(volume.device) for plan, factor in finer]
+    sizes = [factor * n for factor, n in zip(factors, volume.shape, strict=True)]
+    result = torch.zeros(sizes, device=volume.device)
     tiles = list(itertools.product(*(range(len(plan.starts)) for plan in plans)))
     done = 0
     for batch in _batches(tiles, batch_size):
         low = torch.stack([_cut_tile(volume, plans, index) for index in batch])[:, None]
         high = predict(low)  # (B, 1, I, J, K) -> (B, 1, sI, sJ, sK)
-        if high.shape[2:] != tuple(scale * plan.tile for plan in plans):
-            raise ValueError(f"predict made {tuple(high.shape)} of {tuple(low.shape)}, x{scale}")
+        if high.shape[2:] != tuple(factor * plan.tile for plan, factor in finer):
+            made = f"{tuple(high.shape)} of {tuple(low.shape)}"
+            raise ValueError(f"predict made {made}, x{factors_text(factors)}")
         for index, upscaled in zip(batch, high[:, 0], strict=True):
             weights = [window[n] for window, n in zip(windows, index, strict=True)]
-            origin = [scale * plan.starts[n] for plan, n in zip(plans, index, strict=True)]
+            origin = [f * plan.starts[n] for (plan, f), n in zip(finer, index, strict=True)]
             _add_weighted(result, upscaled, weights=weights, origin=origin)
             done += 1
             if progress is not None:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 import torch
 
 from tdafd_cli.networks.limits import FALLOFF_LIMITS
+from tdafd_cli.sampling.factors import Factors, factors_of
 from tdafd_cli.sampling.spectrum import FEWEST_VOXELS, resolution_along
 from tdafd_cli.volumes.findings import Finding
 
@@ -64,15 +65,22 @@ class Trust:
     resolution: tuple[float, ...]
 
 
-def trust_in(falloff: torch.Tensor, shape: tuple[int, ...], scale: int) -> Trust:
-    """Trust in the weights of a scale on a volume, from its fall-off (3, bands) and its shape."""
+def trust_in(falloff: torch.Tensor, shape: tuple[int, ...], scale: int | Factors) -> Trust:
+    """Trust in the weights of a scale on a volume, from its fall-off (3, bands) and its shape.
+
+    Weights for one axis are judged by the spectrum along the last: they leave the others as they
+    are, soft or not.
+    """
+    factors = factors_of(scale)
+    limits = limits_of(factors)
+    axes = range(3) if min(factors) > 1 else (2,)
     judged = [
         bands if length >= FEWEST_VOXELS else [0.0] * len(bands)
         for bands, length in zip(falloff.tolist(), shape, strict=True)
     ]
-    excess = [_excess(bands, scale) for bands in judged]
+    excess = [_excess(bands, limits) if axis in axes else 0.0 for axis, bands in enumerate(judged)]
     too_smooth = _faded(max(excess), *EXCESS)
-    too_rough = _faded(max(_roughness(bands, scale) for bands in judged), *ROUGHNESS)
+    too_rough = _faded(max(_roughness(judged[axis], limits) for axis in axes), *ROUGHNESS)
     begin = EXCESS[0]
     return Trust(
         share=1 - max(too_smooth, too_rough),
@@ -85,19 +93,68 @@ def trust_in(falloff: torch.Tensor, shape: tuple[int, ...], scale: int) -> Trust
     )
 
 
-def _excess(bands: list[float], scale: int) -> float:
+@dataclass(frozen=True)
+class TrustLimits:
+    """What sharp scans' fall-offs reach: the least, the greatest, and the steepest change."""
+
+    lowest: tuple[float, ...]
+    highest: tuple[float, ...]
+    steepest: tuple[float, ...]
+
+
+SLICE_LIMITS = MappingProxyType(
+    {
+        2: TrustLimits(
+            (-0.13, -0.20, -0.22, -0.32, -0.45, -0.62, -0.78, -1.56),
+            (0.20, 0.32, 0.50, 0.66, 0.81, 0.85, 0.95, 1.04),
+            (-0.15, -0.20, -0.24, -0.48, -0.92, -1.45),
+        ),
+        3: TrustLimits(
+            (-0.13, -0.16, -0.06, -0.05, -0.14, -0.34, -0.53, -1.53),
+            (0.28, 0.39, 0.57, 0.72, 0.89, 0.96, 0.99, 1.08),
+            (-0.14, -0.16, -0.24, -0.42, -0.88, -1.56),
+        ),
+        4: TrustLimits(
+            (-0.26, -0.46, -0.27, -0.12, 0.00, 0.03, -0.43, -1.38),
+            (0.32, 0.53, 0.69, 0.81, 0.99, 1.08, 1.06, 1.11),
+            (0.00, -0.12, -0.15, -0.35, -0.86, -1.52),
+        ),
+        5: TrustLimits(
+            (-0.27, -0.47, -0.27, -0.13, 0.00, 0.05, -0.37, -1.20),
+            (0.40, 0.60, 0.77, 0.92, 1.02, 1.18, 1.15, 1.14),
+            (0.00, 0.03, -0.12, -0.34, -0.77, -1.33),
+        ),
+        6: TrustLimits(
+            (-0.52, -0.47, -0.27, -0.18, -0.06, -0.01, -0.39, -1.13),
+            (0.40, 0.70, 0.87, 1.02, 1.16, 1.23, 1.24, 1.34),
+            (-0.01, 0.06, -0.01, -0.33, -0.76, -1.23),
+        ),
+    }
+)
+"""By scale, along thick slices: of 90 pairs each that the recipe of tdafd-thick draws from scans
+and label maps alone, without processing, November 2026."""
+
+
+def limits_of(factors: Factors) -> TrustLimits:
+    """Limits of the axes that weights for some factors are judged by."""
+    if min(factors) > 1:
+        return TrustLimits(*FALLOFF_LIMITS[factors[0]], STEEPEST[factors[0]])
+    return SLICE_LIMITS[factors[2]]
+
+
+def _excess(bands: list[float], limits: TrustLimits) -> float:
     """Decades by which a fall-off is deeper or steeper than any of training."""
-    depths = [limit - band for limit, band in zip(FALLOFF_LIMITS[scale][0], bands, strict=True)]
+    depths = [limit - band for limit, band in zip(limits.lowest, bands, strict=True)]
     cliffs = [
         limit - (after - before)
-        for limit, before, after in zip(STEEPEST[scale], bands, bands[2:], strict=False)
+        for limit, before, after in zip(limits.steepest, bands, bands[2:], strict=False)
     ]
     return max(0.0, *depths, *cliffs)
 
 
-def _roughness(bands: list[float], scale: int) -> float:
+def _roughness(bands: list[float], limits: TrustLimits) -> float:
     """Decades by which a fall-off is above any of training."""
-    return max(band - limit for limit, band in zip(FALLOFF_LIMITS[scale][1], bands, strict=True))
+    return max(band - limit for limit, band in zip(limits.highest, bands, strict=True))
 
 
 def _faded(value: float, begin: float, end: float) -> float:

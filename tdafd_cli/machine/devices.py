@@ -1,5 +1,6 @@
 """What a network computes on: a device, a precision and a number of threads."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -73,9 +74,12 @@ def precision_name(dtype: torch.dtype) -> str:
 
 @contextmanager
 def threads_limited(threads: int | None) -> Iterator[None]:
-    """Compute with so many CPU threads; None leaves the number as it is."""
+    """Compute with so many CPU threads, or as many as there are cores; None changes nothing.
+
+    Thousands of threads on a few cores wait for each other without end.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
+    torch.set_num_threads(min(threads or before, max(before, os.cpu_count() or 1)))
     try:
         yield
     finally:

@@ -11,6 +11,11 @@ from types import MappingProxyType
 import torch
 import torch.nn.functional as F  # noqa: N812 (the usual name)
 
+from tdafd_cli.sampling.factors import Factors, factors_of
+from tdafd_cli.sampling.spectrum import BANDS
+
+UNLIMITED = 10.0  # decades: beyond any spectral fall-off
+
 INTENSITY_LIMITS = (-0.25, 2.0)
 """Normalised intensities that the trunk sees; what lies beyond is left to the interpolation."""
 
@@ -51,6 +56,23 @@ def default_falloff_limits(scale: int) -> torch.Tensor:
     return torch.tensor(FALLOFF_LIMITS[scale])
 
 
+def unlimited(axes: int) -> torch.Tensor:
+    """Limits of the fall-off that bind nothing, for a network for 3 axes or for one.
+
+    Axes that are made finer alike have limits in common: (2, bands). For the slices alone they are
+    (2, 3, bands), as the other axes, which stay as they are, fall off in other ways.
+    """
+    shape = (len(BANDS),) if axes == 3 else (3, len(BANDS))
+    return torch.stack([torch.full(shape, -UNLIMITED), torch.full(shape, UNLIMITED)])
+
+
+def widen(limits: torch.Tensor, seen: torch.Tensor) -> None:
+    """Widen limits (2, ..., bands) to fall-offs (n, bands), in place."""
+    lowest, highest = limits
+    lowest.copy_(torch.minimum(lowest, seen.amin(dim=0)))
+    highest.copy_(torch.maximum(highest, seen.amax(dim=0)))
+
+
 def neighbourhood_range(low: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Least and greatest intensity around each voxel of (B, 1, I, J, K), each of that shape."""
     around = (NEIGHBOURHOOD // 2,) * 6
@@ -71,7 +93,7 @@ def _running(
     return extreme(four.narrow(axis, 0, length - 4), volume.narrow(axis, 4, length - 4))
 
 
-def bounded(high: torch.Tensor, low: torch.Tensor, scale: int) -> torch.Tensor:
+def bounded(high: torch.Tensor, low: torch.Tensor, scale: int | Factors) -> torch.Tensor:
     """An estimate kept near the intensities that the scan has around each of its voxels.
 
     Parameters
@@ -79,12 +101,14 @@ def bounded(high: torch.Tensor, low: torch.Tensor, scale: int) -> torch.Tensor:
     high : (B, 1, sI, sJ, sK) float32 tensor
         Contiguous; changed in place.
     low : (B, 1, I, J, K) tensor
-    scale : int
+    scale : int or (i, j, k)
+        High voxels per low voxel.
     """
     lowest, highest = neighbourhood_range(low.float())
     margin = OVERSHOOT * (highest - lowest)
     batch, _, i, j, k = low.shape
     voxels = (batch, i, 1, j, 1, k, 1)
-    split = high.view(batch, i, scale, j, scale, k, scale)
+    p, q, r = factors_of(scale)
+    split = high.view(batch, i, p, j, q, k, r)
     split.clamp_((lowest - margin).view(voxels), (highest + margin).view(voxels))
     return high

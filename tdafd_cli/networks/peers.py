@@ -20,7 +20,7 @@ from torch import nn
 
 from tdafd_cli.networks.autocast import without_autocast
 from tdafd_cli.networks.superformer import SuperFormer
-from tdafd_cli.networks.tdafd import pixel_shuffle
+from tdafd_cli.networks.upsampling import pixel_shuffle
 from tdafd_cli.sampling.interpolation import interpolate
 
 

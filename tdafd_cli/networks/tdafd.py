@@ -13,10 +13,13 @@ recursions, the image skip and the upsampling tail. Scores of this network are n
       |     fuse: 1x1 over every DAFD and RVT output --- (+) <-'
       |     tail: conv to scale^3 channels, pixel shuffle
       '---- windowed sinc ----------------------------- (+) --> limits --> high (B, 1, sI, sJ, sK)
+
+For thick slices, whose voxels are longer along one axis, there is the same network for that axis
+alone: it is brought last, the tail has ``scale`` channels, and high is (B, 1, I, J, sK).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -25,14 +28,30 @@ import torch.nn.functional as F  # noqa: N812 (the usual name)
 from torch import nn
 
 from tdafd_cli.networks.autocast import without_autocast
-from tdafd_cli.networks.limits import INTENSITY_LIMITS, bounded
-from tdafd_cli.sampling.matrices import apply_matrices, lanczos_matrix
+from tdafd_cli.networks.layers import (
+    NEGATIVE_SLOPE,
+    activate,
+    activated,
+    added,
+    attend,
+    convolved,
+    gated,
+    halves,
+    in_fp32,
+    joined,
+    plus_doubled,
+    pooled,
+)
+from tdafd_cli.networks.limits import INTENSITY_LIMITS, bounded, unlimited, widen
+from tdafd_cli.networks.upsampling import image_skip, pixel_shuffle
+from tdafd_cli.sampling.factors import Factors, factors_of
 from tdafd_cli.sampling.spectrum import BANDS, spectral_falloff
 
 SCALES = (2, 3, 4)
-NEGATIVE_SLOPE = 0.05  # of the leaky ReLU, as in IMDN and RFDN
+SLICE_SCALES = (2, 3, 4, 5, 6)
+"""Scales of networks for one axis: from slices as thick as two voxels are wide to six."""
 CONDITION_CHANNELS = 64
-UNLIMITED = 10.0  # decades: beyond any spectral fall-off
+Trunk = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # as `TDAFD.trunk`
 COARSEST_STRIDE = 4  # low voxels per voxel of the coarsest features, which 3^3 windows pass over
 
 
@@ -42,8 +61,8 @@ class TDAFDConfig:
 
     Parameters
     ----------
-    scale : {2, 3, 4}
-        High voxels per low voxel along each axis.
+    scale : {2, 3, 4}, or 2 to 6 for one axis
+        High voxels per low voxel along each axis that is made finer.
     channels : int
         Channels of the trunk; multiples of 16 run best on CPUs.
     modules : int
@@ -60,6 +79,8 @@ class TDAFDConfig:
         Times each RVT's one layer is applied; pass ``r`` attends to tokens ``2**r`` apart.
     mlp_ratio : float
         Hidden channels of the RVT's MLP per token channel.
+    axes : {3, 1}
+        Axes that are made finer: all, or the last alone.
     """
 
     scale: int = 2
@@ -72,10 +93,16 @@ class TDAFDConfig:
     heads: int = 2
     recursions: int = 2
     mlp_ratio: float = 2.0
+    axes: int = 3
 
     def __post_init__(self) -> None:
-        if self.scale not in SCALES:
-            raise ValueError(f"scale must be one of {SCALES}, got {self.scale}")
+        if self.axes not in (1, 3):
+            raise ValueError(f"axes must be 3 or 1, got {self.axes}")
+        if self.scale not in (SCALES if self.axes == 3 else SLICE_SCALES):
+            raise ValueError(
+                f"scale must be one of {SCALES}, or of {SLICE_SCALES} for one axis, "
+                f"got {self.scale}"
+            )
         if self.modules < 2 or self.modules % 2:
             raise ValueError(f"modules must be even and at least 2, got {self.modules}")
         if self.channels % 2 or self.token_channels % self.heads:
@@ -88,9 +115,20 @@ class TDAFDConfig:
         """Low voxels after which the network's windows repeat; tiles start at its multiples."""
         return self.token_stride * self.window << (self.recursions - 1)
 
+    @property
+    def factors(self) -> Factors:
+        """High voxels per low voxel along I, J and K."""
+        return factors_of(self.scale) if self.axes == 3 else (1, 1, self.scale)
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as kept in a weights file."""
-        return asdict(self)
+        """Plain values, as kept in a weights file.
+
+        All three axes go without saying, so that programs that know nothing else read the file.
+        """
+        values = asdict(self)
+        if self.axes == 3:
+            del values["axes"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TDAFDConfig":
@@ -99,27 +137,6 @@ class TDAFDConfig:
         if unknown:
             raise ValueError(f"unknown settings {sorted(unknown)}")
         return cls(**values)
-
-
-def activate(features: torch.Tensor) -> torch.Tensor:
-    """Leaky ReLU, in place: nothing before it needs its own output."""
-    return F.leaky_relu(features, NEGATIVE_SLOPE, inplace=True)
-
-
-def in_fp32(convolution: nn.Conv3d, features: torch.Tensor) -> torch.Tensor:
-    """Apply a depthwise convolution in its weights' precision, under autocast too.
-
-    The backward pass of bf16 depthwise convolutions takes a CPU three to five times as long as in
-    fp32 (measured with torch 2.13): it was a third of a whole training step.
-    """
-    with without_autocast(features):
-        out: torch.Tensor = convolution(features.to(convolution.weight.dtype))
-    return out
-
-
-def doubled(features: torch.Tensor) -> torch.Tensor:
-    """Nearest-neighbour upsampling by two along each axis; a convolution follows it."""
-    return F.interpolate(features, scale_factor=2.0, mode="nearest")
 
 
 class MSFD(nn.Module):
@@ -140,15 +157,14 @@ class MSFD(nn.Module):
         self.fuse = nn.Conv3d(channels, channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        distilled, coarse = activate(self.fine(x)).chunk(2, dim=1)  # each (B, C/2, I, J, K)
-        half = F.avg_pool3d(coarse, 2)  # -> (B, C/2, I/2, J/2, K/2)
-        half = half + activate(self.scales(half))
-        quarter = F.avg_pool3d(half, 2)  # -> (B, C/2, I/4, J/4, K/4)
-        quarter = quarter + activate(self.scales(quarter))
-        half = half + activate(self.scales(half + doubled(quarter)))
-        refined = activate(self.refine(coarse + doubled(half)))  # -> (B, C/2, I, J, K)
-        out: torch.Tensor = self.fuse(torch.cat([distilled, refined], dim=1))
-        return out
+        distilled, coarse = halves(self.fine, x)  # each (B, C/2, I, J, K)
+        half = pooled(coarse)  # -> (B, C/2, I/2, J/2, K/2)
+        half = half + activated(self.scales, half)
+        quarter = pooled(half)  # -> (B, C/2, I/4, J/4, K/4)
+        quarter = quarter + activated(self.scales, quarter)
+        half = half + activated(self.scales, plus_doubled(half, quarter))
+        refined = activated(self.refine, plus_doubled(coarse, half))  # -> (B, C/2, I, J, K)
+        return joined(self.fuse, [distilled, refined])
 
 
 class FEDAB(nn.Module):
@@ -174,19 +190,21 @@ class FEDAB(nn.Module):
         self.expand = nn.Conv3d(attention_channels, channels, 1)
         self.project = nn.Conv3d(channels, channels, 1)
 
-    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        enhanced = activate(self.enhance(x))  # (B, C, I, J, K)
-        reduced = self.reduce(enhanced)  # -> (B, A, I, J, K)
-        half = self.halve(reduced)  # -> (B, A, I/2, J/2, K/2)
-        local_mean = F.avg_pool3d(half, 2)  # -> (B, A, I/4, J/4, K/4)
+    def forward(
+        self, x: torch.Tensor, condition: torch.Tensor, residual: torch.Tensor
+    ) -> torch.Tensor:
+        enhanced = activated(self.enhance, x)  # (B, C, I, J, K)
+        reduced = convolved(self.reduce, enhanced)  # -> (B, A, I, J, K)
+        half = convolved(self.halve, reduced)  # -> (B, A, I/2, J/2, K/2)
+        local_mean = pooled(half)  # -> (B, A, I/4, J/4, K/4)
         local_mean = F.avg_pool3d(local_mean, 3, stride=1, padding=1, count_include_pad=False)
-        spatial = self.spatial(F.leaky_relu(half, NEGATIVE_SLOPE))
+        spatial = convolved(self.spatial, F.leaky_relu(half, NEGATIVE_SLOPE))
         channel = self.channel(local_mean)
         channel = channel + condition[..., None, None, None].to(channel.dtype)
-        gates = spatial + doubled(channel)
-        gates = torch.sigmoid(self.expand(reduced + doubled(gates)))  # -> (B, C, I, J, K)
-        out: torch.Tensor = self.project(enhanced * gates)
-        return out
+        gates = plus_doubled(spatial, channel)
+        gates = plus_doubled(reduced, gates)  # -> (B, A, I, J, K)
+        enhanced = gated(enhanced, self.expand, gates)  # -> (B, C, I, J, K)
+        return added(self.project, enhanced, to=residual)
 
 
 class DAFD(nn.Module):
@@ -198,7 +216,7 @@ class DAFD(nn.Module):
         self.fedab = FEDAB(channels, attention_channels)
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = x + self.fedab(self.msfd(x), condition)
+        out: torch.Tensor = self.fedab(self.msfd(x), condition, residual=x)
         return out
 
 
@@ -221,18 +239,16 @@ class VolumetricAttention(nn.Module):
         batch, *sizes, channels = tokens.shape
         w, d = self.window, dilation
         split = [part for size in sizes for part in (size // (w * d), w, d)]
-        qkv = self.qkv(tokens).view(batch, *split, 3, self.heads, channels // self.heads)
-        # (B, i, w, d, j, w, d, k, w, d, 3, H, c) -> (3, B, i, j, k, d, d, d, H, w, w, w, c)
-        qkv = qkv.permute(10, 0, 1, 4, 7, 3, 6, 9, 11, 2, 5, 8, 12)
-        grouped = qkv.shape[1:]
-        query, key, value = qkv.reshape(3, -1, w**3, channels // self.heads)
-        # As two batched products: on CPUs the fused kernel's backward pass is ten times slower.
-        similarity = (query * query.shape[-1] ** -0.5) @ key.mT  # -> (windows, w^3, w^3)
-        attended = similarity.softmax(dim=-1).to(value.dtype) @ value
-        # (B, i, j, k, d, d, d, H, w, w, w, c) -> (B, i, w, d, j, w, d, k, w, d, H, c)
-        attended = attended.view(grouped).permute(0, 1, 8, 4, 2, 9, 5, 3, 10, 6, 7, 11)
-        out: torch.Tensor = self.project(attended.reshape(tokens.shape))
-        return out
+        # (B, i, w, d, j, w, d, k, w, d, C) -> (B, i, j, k, d, d, d, w, w, w, C)
+        blocks = tokens.reshape(batch, *split, channels).permute(0, 1, 4, 7, 3, 6, 9, 2, 5, 8, 10)
+        windows = blocks.reshape(-1, w**3, channels)  # -> (windows, w^3, C)
+        qkv = self.qkv(windows).view(-1, w**3, 3, self.heads, channels // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (windows, H, w^3, c)
+        attended = attend(query, key, value).transpose(1, 2)  # -> (windows, w^3, H, c)
+        out: torch.Tensor = self.project(attended.reshape(windows.shape))
+        # (B, i, j, k, d, d, d, w, w, w, C) -> (B, i, w, d, j, w, d, k, w, d, C)
+        out = out.view(blocks.shape).permute(0, 1, 7, 4, 2, 8, 5, 3, 9, 6, 10)
+        return out.reshape(tokens.shape)
 
 
 class RVT(nn.Module):
@@ -258,7 +274,7 @@ class RVT(nn.Module):
         self.restore = nn.ConvTranspose3d(tokens, config.channels, stride, stride=stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        grid = self.embed(x)  # (B, C, I, J, K) -> (B, T, I/2, J/2, K/2)
+        grid = convolved(self.embed, x)  # (B, C, I, J, K) -> (B, T, I/2, J/2, K/2)
         for dilation, (scale_attention, scale_mlp) in enumerate(self.residual_scales):
             grid = grid + in_fp32(self.position, grid)
             tokens = grid.permute(0, 2, 3, 4, 1)  # -> (B, I/2, J/2, K/2, T)
@@ -304,9 +320,8 @@ class TDAFD(nn.Module):
             nn.Linear(CONDITION_CHANNELS, config.modules * config.attention_channels),
         )
         self.fuse = nn.Conv3d(channels * config.modules, channels, 1)
-        self.tail = nn.Conv3d(channels, config.scale**3, 3, padding=1)
-        limits = torch.tensor([[-UNLIMITED], [UNLIMITED]]).repeat(1, len(BANDS))
-        self.register_buffer("falloff_limits", limits)
+        self.tail = nn.Conv3d(channels, math.prod(config.factors), 3, padding=1)
+        self.register_buffer("falloff_limits", unlimited(config.axes))
         for last in (self.condition[-1], self.tail):
             nn.init.zeros_(last.weight)  # type: ignore[arg-type]
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
@@ -320,25 +335,34 @@ class TDAFD(nn.Module):
 
     def observe(self, falloff: torch.Tensor) -> None:
         """Widen the limits to fall-offs (B, 3, bands) that the network is trained on."""
-        seen = falloff.flatten(0, 1)
-        lowest, highest = self.falloff_limits
-        torch.minimum(lowest, seen.amin(dim=0), out=lowest)
-        torch.maximum(highest, seen.amax(dim=0), out=highest)
+        if self.config.axes == 3:
+            widen(self.falloff_limits, falloff.flatten(0, 1))
+            return
+        widen(self.falloff_limits[:, :2], falloff[:, :2].flatten(0, 1))
+        widen(self.falloff_limits[:, 2], falloff[:, 2])
 
-    def forward(self, low: torch.Tensor, falloff: torch.Tensor | None = None) -> torch.Tensor:
-        """Upscale volumes, or parts of volumes whose fall-off (B, 3, bands) is given."""
-        scale = self.config.scale
+    def forward(
+        self,
+        low: torch.Tensor,
+        falloff: torch.Tensor | None = None,
+        trunk: Trunk | None = None,
+    ) -> torch.Tensor:
+        """Upscale volumes, or parts of volumes whose fall-off (B, 3, bands) is given.
+
+        Another ``trunk`` may compute in the own one's place.
+        """
+        factors = self.config.factors
         if falloff is None:
             with without_autocast(low):
                 falloff = spectral_falloff(low)
         sizes = low.shape[2:]
         padding = [amount for size in reversed(sizes) for amount in (0, self._missing(size))]
         padded = F.pad(low, padding, mode="replicate") if any(padding) else low
-        residual = pixel_shuffle(self.trunk(padded, falloff), scale).float()
-        residual = residual[..., : sizes[0] * scale, : sizes[1] * scale, : sizes[2] * scale]
-        high = image_skip(low, scale) + residual
+        residual = pixel_shuffle((trunk or self.trunk)(padded, falloff), factors).float()
+        i, j, k = (size * factor for size, factor in zip(sizes, factors, strict=True))
+        high = image_skip(low, factors) + residual[..., :i, :j, :k]
         # Training sees how far an estimate went, so as to lead it back.
-        return high if self.training else bounded(high, low, scale)
+        return high if self.training else bounded(high, low, factors)
 
     def _missing(self, size: int) -> int:
         """Voxels that an axis lacks to fill windows, and to be long enough for every scale."""
@@ -346,8 +370,10 @@ class TDAFD(nn.Module):
         return windows * self.grid - size
 
     def trunk(self, low: torch.Tensor, falloff: torch.Tensor) -> torch.Tensor:
-        """Features that the pixel shuffle turns into the residual: -> (B, s^3, I, J, K)."""
-        shallow = self.head(low.clamp(*INTENSITY_LIMITS))  # (B, 1, I, J, K) -> (B, C, I, J, K)
+        """Features that the pixel shuffle turns into the residual: -> (B, s^3 or s, I, J, K)."""
+        shallow = convolved(
+            self.head, low.clamp(*INTENSITY_LIMITS)
+        )  # (B, 1, I, J, K) -> (B, C, I, J, K)
         falloff = falloff.clamp(*self.falloff_limits)
         with without_autocast(low):
             conditions = self.condition(falloff.flatten(1).to(low.dtype))  # -> (B, N A)
@@ -357,20 +383,5 @@ class TDAFD(nn.Module):
             if index in self.rvt_after:
                 features = self.rvts[self.rvt_after.index(index)](features)
             kept.append(features)
-        fused = shallow + self.fuse(torch.cat(kept, dim=1))
-        out: torch.Tensor = self.tail(activate(fused))
-        return out
-
-
-def image_skip(low: torch.Tensor, scale: int) -> torch.Tensor:
-    """Windowed-sinc upsampling in fp32: what the network only has to correct."""
-    with without_autocast(low):
-        matrices = [lanczos_matrix(size, size * scale) for size in low.shape[2:]]
-        return apply_matrices(low.float(), matrices)
-
-
-def pixel_shuffle(features: torch.Tensor, scale: int) -> torch.Tensor:
-    """Move scale^3 channels into space: (B, s^3, I, J, K) -> (B, 1, sI, sJ, sK)."""
-    batch, _, i, j, k = features.shape
-    split = features.view(batch, scale, scale, scale, i, j, k).permute(0, 4, 1, 5, 2, 6, 3)
-    return split.reshape(batch, 1, scale * i, scale * j, scale * k)
+        fused = activate(joined(self.fuse, kept, to=shallow))
+        return convolved(self.tail, fused)

@@ -1,5 +1,7 @@
 """Picture of what upscaling did: input, cubic B-spline and result on three planes."""
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tdafd_cli.errors import OutputError, size_text
 from tdafd_cli.output import check_writable, replacing
-from tdafd_cli.sampling.matrices import apply_matrices, bspline_matrix
+from tdafd_cli.sampling.matrices import apply_matrices, bspline_sampling_matrix
 from tdafd_cli.volumes.foreground import foreground_box, foreground_mask
 from tdafd_cli.volumes.intensity import intensity_range, normalise
 from tdafd_cli.volumes.volume import Volume
@@ -65,29 +67,36 @@ def draw_preview(low: Volume, high: Volume, *, name: str) -> Image.Image:
     Parameters
     ----------
     low, high : Volume
-        Of the same field of view; each axis of ``high`` is the same multiple of that of ``low``.
+        Of the same field of view, to half a voxel.
     name : str
         What made ``high``, for the heading.
     """
-    scale = high.shape[0] // low.shape[0]
-    if high.shape != tuple(scale * length for length in low.shape):
-        raise ValueError(f"shape {high.shape} is no multiple of {low.shape}")
+    fields = [np.multiply(volume.shape, volume.voxel_size) for volume in (low, high)]
+    if np.any(np.abs(fields[1] - fields[0]) > high.voxel_size):
+        raise ValueError(f"fields of view differ: {fields[0]} mm and {fields[1]} mm")
     turn, limits = io_orientation(low.affine), intensity_range(low.data)
     coarse = normalise(apply_orientation(low.data, turn), limits)
     fine = apply_orientation(high.data, turn)
     box, centre = foreground_box(foreground_mask(coarse), MARGIN)
     voxel_size = np.array(low.voxel_size)[np.argsort(turn[:, 0])]
+    finer_size = np.array(high.voxel_size)[np.argsort(turn[:, 0])]
+    grids = [
+        _Grid(before, after, step)
+        for before, after, step in zip(
+            coarse.shape, fine.shape, finer_size / voxel_size, strict=True
+        )
+    ]
     extent_mm = voxel_size * [side.stop - side.start for side in box]
-    pixels = np.rint(extent_mm * _pixels_per_mm(extent_mm, voxel_size / scale))
+    pixels = np.rint(extent_mm * _pixels_per_mm(extent_mm, finer_size))
     rows = []
     for across in ACROSS:
         index = [centre[axis] if axis == across else box[axis] for axis in range(3)]
-        finer = [_finer(part, scale) for part in index]
+        finer = [grid.finer(part) for grid, part in zip(grids, index, strict=True)]
         width, height = np.delete(np.maximum(1, pixels), across).astype(int).tolist()
         rows.append(
             [
                 _panel(coarse[tuple(index)], (width, height), smooth=False),
-                _panel(_bspline(coarse, finer, across, scale=scale), (width, height), smooth=True),
+                _panel(_bspline(coarse, grids, finer, across), (width, height), smooth=True),
                 _panel(normalise(fine[tuple(finer)], limits), (width, height), smooth=True),
             ]
         )
@@ -96,18 +105,39 @@ def draw_preview(low: Volume, high: Volume, *, name: str) -> Image.Image:
     return _page(rows, list(zip(names, sizes, strict=True)))
 
 
-def _finer(part: int | slice, scale: int) -> int | slice:
-    """Same part of an axis on the finer grid; of one voxel, the middle."""
-    if isinstance(part, int):
-        return scale * part + scale // 2
-    return slice(scale * part.start, scale * part.stop)
+@dataclass(frozen=True)
+class _Grid:
+    """An axis before and after: two grids with one middle, the finer of ``step`` old voxels."""
+
+    before: int
+    after: int
+    step: float
+
+    def finer(self, part: int | slice) -> int | slice:
+        """Same part of the axis on the finer grid; of one voxel, the middle."""
+        if isinstance(part, int):
+            return min(math.floor(self._face(part + 0.5) + 1e-6), self.after - 1)
+        start, stop = (round(self._face(face)) for face in (part.start, part.stop))
+        return slice(max(0, start), min(stop, self.after))
+
+    def positions(self) -> np.ndarray:
+        """Indices on the old grid of the finer grid's voxels, up to its outer faces."""
+        middles = (np.arange(self.after) - (self.after - 1) / 2) * self.step
+        inside = middles + (self.before - 1) / 2
+        return inside.clip(-0.5, self.before - 0.5)
+
+    def _face(self, face: float) -> float:
+        """Place on the finer grid of a place on the old one, both counted from the first face."""
+        return (face - self.before / 2) / self.step + self.after / 2
 
 
-def _bspline(data: np.ndarray, finer: list[int | slice], across: int, *, scale: int) -> np.ndarray:
+def _bspline(
+    data: np.ndarray, grids: list[_Grid], finer: list[int | slice], across: int
+) -> np.ndarray:
     """Cubic B-spline of a volume, on one plane of the finer grid only."""
     matrices = [
-        np.atleast_2d(bspline_matrix(length, scale * length)[rows])
-        for length, rows in zip(data.shape, finer, strict=True)
+        np.atleast_2d(bspline_sampling_matrix(grid.positions(), grid.before)[rows])
+        for grid, rows in zip(grids, finer, strict=True)
     ]
     plane = apply_matrices(torch.from_numpy(np.ascontiguousarray(data)), matrices)
     return plane.squeeze(across).numpy()

@@ -13,9 +13,11 @@ assumed only if the residual under every other degradation tried (blur, apodisat
 is at least `MARGIN` times as large.
 """
 
+import numpy as np
 import torch
 
 from tdafd_cli.sampling.degradation import BENCHMARK_DEGRADATIONS, Profile
+from tdafd_cli.sampling.factors import factors_between
 from tdafd_cli.sampling.matrices import Array, apply_matrices
 
 TRUNCATION = BENCHMARK_DEGRADATIONS["kspace"].profiles[0]
@@ -88,6 +90,7 @@ def make_consistent_(
     *,
     share: float = 1.0,
     zero: float | None = None,
+    thickness: float = 1.0,
 ) -> None:
     """Change an estimate as little as possible, so that its degradation is nearly the scan.
 
@@ -97,14 +100,19 @@ def make_consistent_(
         Changed in place.
     low : (I, J, K) float32 tensor
     kind : {"kspace", "gaussian", "average"}
-        Degradation of the benchmark. Frequencies that it nearly removes stay as they are.
+        Degradation of the benchmark. Frequencies that it nearly removes stay as they are. Where
+        one axis alone is finer, "gaussian" and "average" are the profiles of its slices.
     share : float
         How far to go, from 0 to 1.
     zero : float, optional
         What an intensity of zero became in ``low``, if that is a magnitude: truncated k-space rings
         about it in air, and only the estimate shows which lobes the magnitude made positive.
+    thickness : float
+        Of slices, in low voxels; for one axis alone.
     """
-    matrices = _matrices(BENCHMARK_DEGRADATIONS[kind].profiles, high, low)
+    thick = high.shape[0] == low.shape[0]
+    profiles = _slice_profiles(kind, thickness) if thick else BENCHMARK_DEGRADATIONS[kind].profiles
+    matrices = _matrices(profiles, high, low)
     sampled = _sampled(high, matrices)
     if zero is not None and kind == "kspace":
         low = zero + torch.copysign(low - zero, sampled - zero)
@@ -131,8 +139,18 @@ def consistency_memory(voxels: int, scale: int) -> int:
 
 
 def _matrices(profiles: tuple[Profile, ...], high: torch.Tensor, low: torch.Tensor) -> list[Array]:
-    scale = high.shape[0] // low.shape[0]
-    return [profile.matrix(n, scale) for profile, n in zip(profiles, high.shape, strict=True)]
+    """Matrix of each axis, one that does nothing where it is as fine in both."""
+    axes = zip(profiles, high.shape, factors_between(low.shape, high.shape), strict=True)
+    return [profile.matrix(n, f) if f > 1 else np.eye(n) for profile, n, f in axes]
+
+
+def _slice_profiles(kind: str, thickness: float) -> tuple[Profile, Profile, Profile]:
+    kinds: dict[str, Profile] = {
+        "kspace": TRUNCATION,
+        "gaussian": Profile("slice-gaussian", thickness),
+        "average": Profile("average", thickness),
+    }
+    return (kinds[kind],) * 3
 
 
 def _sampled(high: torch.Tensor, matrices: list[Array]) -> torch.Tensor:

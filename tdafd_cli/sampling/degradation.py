@@ -4,6 +4,9 @@ The three benchmark degradations are ``kspace`` (the central ``1/scale`` of k-sp
 ``gaussian`` (blur of one high voxel, cubic sampling at the low centres) and ``average`` (mean over
 ``scale**3`` blocks). Real scans are none of them exactly, so training draws from a mixture that
 contains them: a profile per axis, with random apodisation, width and thickness, and Rician noise.
+
+Where one axis alone gets coarser, as under thick slices, the others stay as they are. Slices have
+profiles of their own (`slices`), and gaps between them.
 """
 
 from dataclasses import dataclass, replace
@@ -12,6 +15,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from tdafd_cli.sampling.factors import Factors, factors_of
 from tdafd_cli.sampling.matrices import (
     Array,
     apply_matrices,
@@ -19,8 +23,9 @@ from tdafd_cli.sampling.matrices import (
     fourier_matrix,
     gaussian_matrix,
 )
+from tdafd_cli.sampling.slices import slice_matrix
 
-ProfileKind = Literal["kspace", "hamming", "gaussian", "average"]
+ProfileKind = Literal["kspace", "hamming", "gaussian", "average", "slice-gaussian", "slice-slr"]
 BENCHMARK_SIGMA_VOXELS = 1.0  # high voxels, as in Pham et al.'s SRCNN3D and ReCNN
 
 
@@ -30,12 +35,12 @@ class Profile:
 
     Parameters
     ----------
-    kind : {"kspace", "hamming", "gaussian", "average"}
+    kind : {"kspace", "hamming", "gaussian", "average", "slice-gaussian", "slice-slr"}
     parameter : float
         kspace: fraction of the kept half-band under a Tukey taper, 0 for none.
         hamming: k-space factor at the edge of the kept band, 0.08 for Hamming's window.
         gaussian: standard deviation in high voxels.
-        average: slice thickness in low voxels.
+        average, slice-gaussian, slice-slr: slice thickness in low voxels, at half maximum.
     """
 
     kind: ProfileKind
@@ -48,6 +53,8 @@ class Profile:
             return gaussian_matrix(n_high, n_low, self.parameter)
         if self.kind == "average":
             return average_matrix(n_high, n_low, self.parameter)
+        if self.kind in ("slice-gaussian", "slice-slr"):
+            return slice_matrix(n_high, n_low, self.kind.removeprefix("slice-"), self.parameter)
         return fourier_matrix(n_high, n_low, self._apodisation(n_low))
 
     def _apodisation(self, n_low: int) -> Array:
@@ -91,6 +98,16 @@ BENCHMARK_DEGRADATIONS = {
 }
 """By the names in `kinds.DEGRADATIONS`."""
 
+GAP = 0.2  # of the spacing
+SLICE_DEGRADATIONS = {
+    "thick-boxcar": _benchmark("average", 1.0),
+    "thick-gaussian": _benchmark("slice-gaussian", 1.0),
+    "thick-slr": _benchmark("slice-slr", 1.0),
+    "thick-boxcar-gap": _benchmark("average", 1.0 - GAP),
+    "thick-gaussian-gap": _benchmark("slice-gaussian", 1.0 - GAP),
+}
+"""Of one axis, by the names in `kinds.SLICE_DEGRADATIONS`."""
+
 
 @dataclass(frozen=True)
 class MixtureSettings:
@@ -118,6 +135,65 @@ class MixtureSettings:
     hamming: tuple[float, float] = (0.08, 0.8)
     sigma_voxels: tuple[float, float] = (0.5, 1.4)
     thickness: tuple[float, float] = (0.8, 1.4)
+
+
+@dataclass(frozen=True)
+class SliceSettings:
+    """Probabilities and ranges from which training draws thick slices.
+
+    Parameters
+    ----------
+    boxcar, gaussian, slr : float
+        Probabilities of the profiles; the rest are partitions of a 3D scan, truncated in k-space
+        with or without a taper.
+    exact : float
+        Share of 2D scans whose slices are exactly as thick as they are apart.
+    thickness : (low, high)
+        Slice thickness over spacing of the others: gaps below 1, overlaps above.
+    in_plane : float
+        Share of pairs whose planes are soft, in the target too, as scanners interpolate them.
+    in_plane_voxels : (low, high)
+        Voxels that such planes were measured with, in voxels of the target.
+    elongated : float
+        Share of pairs whose target has longer voxels along the slices than in the plane.
+    elongation : (low, high)
+        How much longer.
+    untold : float
+        Share of pairs whose slices are too few to tell a fall-off.
+    """
+
+    boxcar: float = 0.35
+    gaussian: float = 0.3
+    slr: float = 0.25
+    exact: float = 0.5
+    thickness: tuple[float, float] = (0.7, 1.15)
+    in_plane: float = 0.25
+    in_plane_voxels: tuple[float, float] = (1.05, 1.7)
+    elongated: float = 0.25
+    elongation: tuple[float, float] = (1.0, 2.0)
+    untold: float = 0.03
+
+
+def random_slices(
+    rng: np.random.Generator, slices: SliceSettings, mixture: MixtureSettings
+) -> Degradation:
+    """Draw a degradation of the slice axis, with the mixture's noise and tapers."""
+    noise = 0.0
+    if rng.random() < mixture.noise_probability:
+        noise = float(rng.uniform(0, mixture.noise_maximum))
+    thickness = 1.0 if rng.random() < slices.exact else float(rng.uniform(*slices.thickness))
+    draw = rng.random()
+    kinds: dict[ProfileKind, float] = {
+        "average": slices.boxcar,
+        "slice-gaussian": slices.gaussian,
+        "slice-slr": slices.slr,
+    }
+    profile = Profile("kspace", float(rng.uniform(*mixture.tukey)))
+    for kind, probability in kinds.items():
+        if 0 <= draw < probability:
+            profile = Profile(kind, thickness)
+        draw -= probability
+    return Degradation((profile, profile, profile), noise)
 
 
 def random_degradation(rng: np.random.Generator, settings: MixtureSettings) -> Degradation:
@@ -148,15 +224,17 @@ def _random_profile(rng: np.random.Generator, settings: MixtureSettings) -> Prof
     return Profile(kind, float(rng.uniform(*ranges[kind])))
 
 
-def divisible(volume: torch.Tensor, scale: int) -> torch.Tensor:
+def divisible(volume: torch.Tensor, scale: int | Factors) -> torch.Tensor:
     """The volume without the last voxels that do not fill a low voxel; voxel 0 stays."""
-    i, j, k = (size - size % scale for size in volume.shape[-3:])
+    i, j, k = (
+        n - n % factor for n, factor in zip(volume.shape[-3:], factors_of(scale), strict=True)
+    )
     return volume[..., :i, :j, :k]
 
 
 def degrade(
     volume: torch.Tensor,
-    scale: int,
+    scale: int | Factors,
     degradation: Degradation | str,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
@@ -166,9 +244,10 @@ def degrade(
     ----------
     volume : (I, J, K) float tensor
         Every size a multiple of ``scale`` (see :func:`divisible`), else ``ValueError``.
-    scale : int
-        High voxels per low voxel.
-    degradation : Degradation or {"kspace", "gaussian", "average"}
+    scale : int or (i, j, k)
+        High voxels per low voxel; an axis with a factor of 1 is not degraded.
+    degradation : Degradation or str
+        One of `BENCHMARK_DEGRADATIONS` or `SLICE_DEGRADATIONS`, by name.
     generator : torch.Generator, optional
         Source of the noise; needed only if there is any.
 
@@ -177,14 +256,14 @@ def degrade(
     (I / scale, J / scale, K / scale) tensor. The magnitude is taken if any axis was truncated in
     k-space, as a scanner does.
     """
-    if any(size % scale or size == 0 for size in volume.shape):
-        raise ValueError(f"sizes {tuple(volume.shape)} are not multiples of {scale}")
+    factors, sizes = factors_of(scale), volume.shape
+    if any(n % factor or n == 0 for n, factor in zip(sizes, factors, strict=True)):
+        raise ValueError(f"sizes {tuple(sizes)} are not multiples of {scale}")
     if isinstance(degradation, str):
-        degradation = BENCHMARK_DEGRADATIONS[degradation]
-    profiles = degradation.profiles
-    sizes = volume.shape
-    low = apply_matrices(volume, [p.matrix(n, scale) for p, n in zip(profiles, sizes, strict=True)])
-    if any(profile.kind in ("kspace", "hamming") for profile in profiles):
+        degradation = (BENCHMARK_DEGRADATIONS | SLICE_DEGRADATIONS)[degradation]
+    axes = list(zip(degradation.profiles, sizes, factors, strict=True))
+    low = apply_matrices(volume, [p.matrix(n, f) if f > 1 else None for p, n, f in axes])
+    if any(profile.kind in ("kspace", "hamming") for profile, _, factor in axes if factor > 1):
         low = low.abs()
     if degradation.noise > 0:
         sigma = degradation.noise * volume.max()

@@ -20,7 +20,7 @@ DUST = 1e-12
 LANCZOS_LOBES = 4  # -0.03 dB in the passband of a doubled grid; 8 low voxels of support
 
 
-def apply_matrices(volume: torch.Tensor, matrices: Sequence[Array]) -> torch.Tensor:
+def apply_matrices(volume: torch.Tensor, matrices: Sequence[Array | None]) -> torch.Tensor:
     """Multiply the last three axes of a volume by one matrix each.
 
     Parameters
@@ -28,15 +28,16 @@ def apply_matrices(volume: torch.Tensor, matrices: Sequence[Array]) -> torch.Ten
     volume : (..., I, J, K) tensor
         Any floating dtype, any device.
     matrices : three (n_out, n_in) arrays
-        ``n_in`` must equal I, J and K in turn.
+        ``n_in`` must equal I, J and K in turn; None leaves an axis as it is.
 
     Returns
     -------
     (..., I', J', K') tensor of the volume's dtype.
     """
-    by_cost = sorted(range(3), key=lambda axis: matrices[axis].shape[0] / matrices[axis].shape[1])
-    for axis in by_cost:  # the axis that shrinks most goes first
-        matrix = torch.as_tensor(matrices[axis], dtype=volume.dtype, device=volume.device)
+    given = [(axis, matrix) for axis, matrix in enumerate(matrices) if matrix is not None]
+    # The axis that shrinks most goes first.
+    for axis, weights in sorted(given, key=lambda each: each[1].shape[0] / each[1].shape[1]):
+        matrix = torch.as_tensor(weights, dtype=volume.dtype, device=volume.device)
         volume = (volume.movedim(axis - 3, -1) @ matrix.T).movedim(-1, axis - 3)
     return volume
 
@@ -91,6 +92,36 @@ def mirrored_fourier_matrix(n_in: int, n_out: int) -> Array:
     )
     matrix: Array = (after * factors) @ before.T / n_in
     return matrix
+
+
+def centred_matrix(n_in: int, n_out: int, step: float) -> Array:
+    """Band-limited (sinc) resampling to any voxel edge about the middle, mirrored at outer faces.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Samples before and after; both grids have the same middle.
+    step : float
+        Edge of an output voxel in input voxels. Of coarser ones (above 1) only the frequencies that
+        they can hold are kept.
+    """
+    kept = n_in if step <= 1 else max(1, math.ceil(n_in / step - DUST))
+    factors = np.full(kept, 2.0)
+    factors[0] = 1.0
+    middles = (np.arange(n_out) - (n_out - 1) / 2) * step + n_in / 2  # from the first face on
+    after, before = (
+        np.cos(np.pi / n_in * places[:, None] * np.arange(kept))
+        for places in (middles, np.arange(n_in) + 0.5)
+    )
+    matrix: Array = (after * factors) @ before.T / n_in
+    return matrix
+
+
+def nearest_places(n_in: int, n_out: int, step: float) -> npt.NDArray[np.intp]:
+    """Input index nearest to each voxel of the grids of `centred_matrix`; ties to the lower one."""
+    positions = (np.arange(n_out) - (n_out - 1) / 2) * step + (n_in - 1) / 2
+    places: npt.NDArray[np.intp] = np.ceil(positions - 0.5 - DUST).astype(np.intp)
+    return places.clip(0, n_in - 1)
 
 
 def trilinear_matrix(n_in: int, n_out: int) -> Array:

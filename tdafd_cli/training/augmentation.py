@@ -1,12 +1,17 @@
-"""Augmentation of training volumes: contrast, bias field and the symmetries of the cube."""
+"""Augmentation of training volumes: contrast, bias field, slices, the symmetries of the cube."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, permutations
 
 import numpy as np
 import torch
 
+from tdafd_cli.sampling.degradation import SliceSettings
+from tdafd_cli.sampling.matrices import apply_matrices, fourier_matrix
+
 AXIS_ORDERS = tuple(permutations(range(3)))
+SLICE_ORDERS = ((0, 1, 2), (1, 0, 2))  # the last stays last
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,52 @@ def bias_field(shape: tuple[int, ...] | torch.Size, coefficients: np.ndarray) ->
     return field / field.abs().max().clamp(min=1e-6)
 
 
-def random_symmetry(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """One of the cube's 48 symmetries: an order of the axes, and the axes to flip."""
-    order = AXIS_ORDERS[rng.integers(len(AXIS_ORDERS))]
+def elongated(
+    volume: torch.Tensor,
+    minimum: Sequence[int],
+    rng: np.random.Generator,
+    settings: SliceSettings,
+) -> torch.Tensor:
+    """Volume (I, J, K), now and then with longer voxels along its last axis.
+
+    So planes of 0.5 mm occur beside slices that are to be made 1 mm thin. The axis is cropped in
+    k-space and keeps its ``minimum`` of voxels.
+    """
+    if rng.random() >= settings.elongated:
+        return volume
+    length = volume.shape[2]
+    target = max(round(length / rng.uniform(*settings.elongation)), min(minimum[2], length))
+    return apply_matrices(volume, [None, None, fourier_matrix(length, target)]).abs()
+
+
+def soft_in_plane(
+    volume: torch.Tensor, rng: np.random.Generator, settings: SliceSettings
+) -> torch.Tensor:
+    """Volume (I, J, K), now and then with fewer frequencies than voxels along I, J or both.
+
+    So scanners interpolate the planes of 2D scans. What a network for slices is to give back is as
+    soft in the plane as what it is shown.
+    """
+    if rng.random() >= settings.in_plane:
+        return volume
+    axes = ((0,), (1,), (0, 1))[rng.integers(3)]
+    for axis in axes:
+        length = volume.shape[axis]
+        kept = round(length / rng.uniform(*settings.in_plane_voxels))
+        matrix = fourier_matrix(kept, length) @ fourier_matrix(length, kept)
+        volume = apply_matrices(volume, [matrix if axis == each else None for each in range(3)])
+    return volume.abs()
+
+
+def random_symmetry(
+    rng: np.random.Generator, *, slices_last: bool = False
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """One of the cube's 48 symmetries: an order of the axes, and the axes to flip.
+
+    With ``slices_last`` one of the 16 that keep the last axis last.
+    """
+    orders = SLICE_ORDERS if slices_last else AXIS_ORDERS
+    order = orders[rng.integers(len(orders))]
     flipped = tuple(axis for axis in range(3) if rng.random() < 0.5)
     return order, flipped
 

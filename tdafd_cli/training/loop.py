@@ -17,12 +17,14 @@ from tdafd_cli.evaluation.validation import ValidationCase, estimated, mean_gain
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.machine.devices import precision_name
 from tdafd_cli.networks.tdafd import TDAFD
+from tdafd_cli.sampling.factors import Factors, factors_text
 from tdafd_cli.training import distribution
-from tdafd_cli.training.dataset import Batch, TrainingVolume, batches
+from tdafd_cli.training.dataset import Batch, batches
 from tdafd_cli.training.log import append_rows, drop_rows_after
 from tdafd_cli.training.optimisation import learning_rate
 from tdafd_cli.training.settings import TrainingConfig
 from tdafd_cli.training.state import TrainingState, averaged, save_state
+from tdafd_cli.training.volumes import TrainingVolume
 from tdafd_cli.weights.file import save_weights
 
 WEIGHTS = "weights.safetensors"
@@ -74,6 +76,7 @@ def train(
     report: Callable[[Progress], None] = lambda progress: None,
     stop_after_seconds: float = math.inf,
     until: int | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> None:
     """Run the steps that are left, writing logs, checkpoints and weights into a folder.
 
@@ -87,7 +90,7 @@ def train(
     output : Path
         Existing folder for ``log.csv``, ``validation.csv``, ``checkpoint.pt`` and
         ``weights.safetensors`` (the averaged weights, renewed with every checkpoint; of several
-        scales ``weights-x2.safetensors`` and so on). Rows that
+        networks ``weights-x2.safetensors``, ``weights-1x1x4.safetensors`` and so on). Rows that
         logs hold of steps beyond the state's are dropped: these steps are done again.
     config : TrainingConfig
     device : torch.device
@@ -101,6 +104,8 @@ def train(
         Checkpoint and return after this long; a resumed run goes on with the same schedule.
     until : int, optional
         Checkpoint and return after this step; a resumed run goes on likewise.
+    stopped : callable
+        Asked after every step whether to checkpoint and return, in one process or another.
     """
     stream = _batches_in_turn(volumes, config, state.step, device)
     for log in (LOG, VALIDATION_LOG):
@@ -113,7 +118,7 @@ def train(
     for batch in islice(stream, config.steps - state.step):
         losses.append(take_step(state, batch, config, dtype, teacher))
         state.seconds = clock() - begun
-        stop = math.isfinite(deadline) and distribution.any_of(clock() > deadline)
+        stop = distribution.any_of(stopped() or clock() > deadline)
         last = stop or state.step in (config.steps, until)
         report(_progress(state, config, losses[-1]))
         if state.step % LOG_EVERY == 0 or last:
@@ -132,20 +137,20 @@ def train(
 def _batches_in_turn(
     volumes: Sequence[TrainingVolume], config: TrainingConfig, first_step: int, device: torch.device
 ) -> Iterator[Batch]:
-    """Batches of steps ``first_step``, ``first_step + 1``, ..., of one scale after another."""
-    count = len(config.scales)
+    """Batches of steps ``first_step``, ``first_step + 1``, ..., of one network after another."""
+    count = len(config.factors)
     streams = [
         batches(
             volumes,
             config.dataset,
-            scale=scale,
+            scale=factors,
             seed=config.seed,
             first_step=(first_step - turn + count - 1) // count,
             device=device,
             rank=distribution.rank(),
             processes=distribution.processes(),
         )
-        for turn, scale in enumerate(config.scales)
+        for turn, factors in enumerate(config.factors)
     ]
     for stream in islice(cycle(streams), first_step % count, None):
         yield next(stream)
@@ -201,7 +206,7 @@ def take_step(
             group["lr"] = rate
         optimiser.zero_grad()
     low = batch.low.contiguous(memory_format=torch.channels_last_3d)
-    network = state.network.of_scale(batch.scale)
+    network = state.network.of_scale(batch.factors)
     network.observe(distribution.concatenated(batch.falloff))
     with torch.autocast(low.device.type, dtype, enabled=dtype != torch.float32):
         estimate = network(low, batch.falloff)
@@ -224,13 +229,19 @@ def _save(output: Path, state: TrainingState, config: TrainingConfig) -> None:
     if distribution.rank() == 0:
         save_state(output, state, config)
         for network in averaged(state):
-            metadata = _metadata(state, config, network.config.scale)
-            save_weights(output / weights_name(config, network.config.scale), network, metadata)
+            name = weights_name(config, network.config.factors)
+            save_weights(output / name, network, _metadata(state, config, network.config.scale))
 
 
-def weights_name(config: TrainingConfig, scale: int) -> str:
-    """Name of the file of a scale's weights in the run's folder."""
-    return f"weights-x{scale}.safetensors" if config.further_scales else WEIGHTS
+def weights_name(config: TrainingConfig, factors: Factors) -> str:
+    """Name of the file of a network's weights in the run's folder."""
+    return WEIGHTS if len(config.members) == 1 else f"weights-{_short(factors)}.safetensors"
+
+
+def _short(factors: Factors) -> str:
+    """Factors as in ``x2`` and ``1x1x4``."""
+    text = factors_text(factors)
+    return f"x{text}" if text.isdecimal() else text
 
 
 def _progress(state: TrainingState, config: TrainingConfig, loss: float) -> Progress:
@@ -267,14 +278,14 @@ def _validate(
     networks = list(averaged(state))
     state.gains = {}
     for network in networks:
-        scale = network.config.scale
-        own = [case for case in cases if case.case.scale == scale]
+        factors = network.config.factors
+        own = [case for case in cases if case.case.factors == factors]
         rows = validation_rows(own, partial(estimated, network, settings=settings))
         rows = distribution.gathered(rows)
-        about = {"step": state.step, "scale": scale}
+        about = {"step": state.step, "scale": factors_text(factors)}
         append_rows(output / VALIDATION_LOG, [about | row for row in rows])
         for kind, gain in mean_gains(rows).items():
-            state.gains[f"x{scale} {kind}" if len(networks) > 1 else kind] = gain
+            state.gains[f"{_short(factors)} {kind}" if len(networks) > 1 else kind] = gain
 
 
 def _metadata(state: TrainingState, config: TrainingConfig, scale: int) -> dict[str, Any]:

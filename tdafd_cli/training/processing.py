@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from tdafd_cli.sampling.factors import Factors, factors_of
 from tdafd_cli.sampling.matrices import (
     apply_matrices,
     average_matrix,
@@ -47,7 +48,9 @@ class ProcessingSettings:
     artefacts: float = 0.0
 
 
-def random_processing(volume: torch.Tensor, scale: int, rng: np.random.Generator) -> torch.Tensor:
+def random_processing(
+    volume: torch.Tensor, scale: int | Factors, rng: np.random.Generator
+) -> torch.Tensor:
     """Volume (I, J, K) with tissue at about 0 to 1, processed in one way out of many."""
     kinds = (
         smoothed,
@@ -66,62 +69,72 @@ def random_processing(volume: torch.Tensor, scale: int, rng: np.random.Generator
     return kinds[rng.integers(len(kinds))](volume, scale, rng)
 
 
-def smoothed(volume: torch.Tensor, scale: int, rng: np.random.Generator) -> torch.Tensor:
+def smoothed(volume: torch.Tensor, scale: int | Factors, rng: np.random.Generator) -> torch.Tensor:
     """Gaussian smoothing, as before a group analysis."""
     sigma = float(rng.uniform(*SMOOTHING_VOXELS))
     return apply_matrices(volume, [gaussian_matrix(n, n, sigma) for n in volume.shape])
 
 
-def zero_filled(volume: torch.Tensor, scale: int, rng: np.random.Generator) -> torch.Tensor:
+def zero_filled(
+    volume: torch.Tensor, scale: int | Factors, rng: np.random.Generator
+) -> torch.Tensor:
     """Fewer frequencies than voxels along one axis, two or all, as scanners interpolate."""
-    coarsening = scale * float(rng.uniform(1.1, COARSENING[1]))
+    factors = factors_of(scale)
+    coarsening = float(rng.uniform(1.1, COARSENING[1]))
     axes = _some_axes(rng)
     down, up = [], []
     for axis, n in enumerate(volume.shape):
-        kept = max(8, round(n / coarsening)) if axis in axes else n
+        kept = max(8, round(n / (factors[axis] * coarsening))) if axis in axes else n
         down.append(fourier_matrix(n, kept))
         up.append(fourier_matrix(kept, n))
     return apply_matrices(apply_matrices(volume, down), up).abs()
 
 
-def interpolated(volume: torch.Tensor, scale: int, rng: np.random.Generator) -> torch.Tensor:
+def interpolated(
+    volume: torch.Tensor, scale: int | Factors, rng: np.random.Generator
+) -> torch.Tensor:
     """Averaged to coarser voxels and interpolated back."""
-    coarsening = scale * float(rng.uniform(*COARSENING))
+    factors = factors_of(scale)
+    coarsening = float(rng.uniform(*COARSENING))
     axes = _some_axes(rng)
     method = INTERPOLATIONS[rng.integers(len(INTERPOLATIONS))]
     down, up = [], []
     for axis, n in enumerate(volume.shape):
-        kept = min(n, max(8, round(n / coarsening))) if axis in axes else n
+        kept = min(n, max(8, round(n / (factors[axis] * coarsening)))) if axis in axes else n
         down.append(average_matrix(n, kept) if kept < n else np.eye(n))
         up.append(method(kept, n) if kept < n else np.eye(n))
     return apply_matrices(apply_matrices(volume, down), up)
 
 
-def thresholded(volume: torch.Tensor, scale: int, rng: np.random.Generator) -> torch.Tensor:
+def thresholded(
+    volume: torch.Tensor, scale: int | Factors, rng: np.random.Generator
+) -> torch.Tensor:
     """A binary mask of what is brighter than a random level, its outline more or less smooth."""
     return (_smooth(volume, rng) > float(rng.uniform(0.15, 0.7))).to(volume)
 
 
-def labelled(volume: torch.Tensor, scale: int, rng: np.random.Generator) -> torch.Tensor:
+def labelled(volume: torch.Tensor, scale: int | Factors, rng: np.random.Generator) -> torch.Tensor:
     """Tissue classes by intensity, each with a random value."""
     levels = torch.from_numpy(np.sort(rng.uniform(0.05, 0.95, rng.integers(2, 7)))).to(volume)
     values = torch.from_numpy(np.concatenate([[0.0], rng.uniform(0.1, 1, len(levels))])).to(volume)
     return values[torch.bucketize(_smooth(volume, rng), levels)]
 
 
-def as_probabilities(volume: torch.Tensor, scale: int, rng: np.random.Generator) -> torch.Tensor:
+def as_probabilities(
+    volume: torch.Tensor, scale: int | Factors, rng: np.random.Generator
+) -> torch.Tensor:
     """A probability map: 0 or 1 nearly everywhere, with soft edges."""
     slope, level = float(rng.uniform(*PROBABILITY_SLOPES)), float(rng.uniform(0.2, 0.7))
     return torch.sigmoid(slope * (_smooth(volume, rng) - level))
 
 
-def quantised(volume: torch.Tensor, scale: int, rng: np.random.Generator) -> torch.Tensor:
+def quantised(volume: torch.Tensor, scale: int | Factors, rng: np.random.Generator) -> torch.Tensor:
     """Rounded to few grey levels."""
     levels = int(rng.integers(*GREY_LEVELS))
     return (volume * levels).round() / levels
 
 
-def synthetic(volume: torch.Tensor, scale: int, rng: np.random.Generator) -> torch.Tensor:
+def synthetic(volume: torch.Tensor, scale: int | Factors, rng: np.random.Generator) -> torch.Tensor:
     """Ellipsoids without noise in an even background, their edges sharp to very soft."""
     grids = [torch.arange(n, dtype=torch.float32) for n in volume.shape]
     result = torch.full_like(volume, float(rng.choice([0.0, rng.uniform(0, 1)])))

@@ -11,6 +11,7 @@ import tomli_w
 from tdafd_cli.configuration import read_toml
 from tdafd_cli.errors import RecipeError
 from tdafd_cli.output import replacing
+from tdafd_cli.training.recipe_faults import check_values
 from tdafd_cli.training.settings import TrainingConfig
 
 UNSHAPING = {"dataset.workers", "checkpoint_minutes"}
@@ -29,9 +30,11 @@ def read_recipe(path: Path) -> TrainingConfig:
     """
     values = read_toml(path, "recipe", RecipeError)
     try:
+        check_values(values, TrainingConfig)
         return config_from(values)
     except (dacite.DaciteError, ValueError) as error:
-        raise RecipeError(f"{path}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise RecipeError(f"{path}: {reason}; mend the recipe") from error
 
 
 def config_from(values: Mapping[str, Any]) -> TrainingConfig:

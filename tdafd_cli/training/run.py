@@ -11,9 +11,9 @@ from tdafd_cli.formats.folders import volume_paths
 from tdafd_cli.machine.devices import choose_device, choose_precision, threads_limited
 from tdafd_cli.machine.memory import freed_memory_kept
 from tdafd_cli.networks.tdafd import TDAFD
+from tdafd_cli.sampling.factors import factors_text
 from tdafd_cli.training import distribution
 from tdafd_cli.training.checkpoint import missing_checkpoint
-from tdafd_cli.training.dataset import load_volumes
 from tdafd_cli.training.loop import Progress, train
 from tdafd_cli.training.recipe import differing_settings, read_recipe, write_recipe
 from tdafd_cli.training.settings import TrainingConfig
@@ -24,6 +24,7 @@ from tdafd_cli.training.state import (
     load_state,
     new_state,
 )
+from tdafd_cli.training.volumes import TrainingVolume, load_volumes, usable
 from tdafd_cli.weights.store import load_weights
 
 RECIPE = "recipe.toml"
@@ -59,6 +60,8 @@ def train_folder(
     minutes: float = float("inf"),
     until: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
+    note: Callable[[str], None] = lambda line: None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> TrainingState:
     """Train on the volumes in a folder, leaving weights, recipe, checkpoint and logs in another.
 
@@ -85,6 +88,10 @@ def train_folder(
         Stop after this step, with a checkpoint to resume from.
     report : callable
         Called after every step, in the first process only.
+    note : callable
+        Called with a line on each volume that is left out, in the first process only.
+    stopped : callable
+        Asked after every step whether to stop, with a checkpoint to resume from.
 
     Returns
     -------
@@ -106,13 +113,15 @@ def train_folder(
     if resume and not change_recipe:
         _check_unchanged(config, output / RECIPE)
     _check_batch(config)
+    if validation is not None and not validation.exists():
+        raise DataError(f"{validation}: no such file or folder to validate on; check the name")
+    initial = None if init is None or resume else load_weights(init)
     with distribution.process_group(place), threads_limited(threads), freed_memory_kept():
-        smallest = config.dataset.patch * max(config.scales)
-        volumes = load_volumes(data, config.dataset.sources, smallest)
+        volumes = _volumes(data, config, note if distribution.rank() == 0 else lambda line: None)
         cases = _cases(validation, data, config)
         state = load_state(output, config, place) if resume else new_state(config, place)
-        if init is not None and not resume:
-            initialise(state, load_weights(init))
+        if initial is not None:
+            initialise(state, initial)
         teacher = _teacher(config, place)
         if distribution.rank() == 0:
             output.mkdir(parents=True, exist_ok=True)
@@ -129,15 +138,33 @@ def train_folder(
             report=report if distribution.rank() == 0 else lambda progress: None,
             stop_after_seconds=60 * minutes,
             until=until,
+            stopped=stopped,
         )
     return state
+
+
+def _volumes(
+    data: Path, config: TrainingConfig, note: Callable[[str], None]
+) -> list[TrainingVolume]:
+    """Training volumes, some of which every network of the run can be trained on."""
+    dataset = config.dataset
+    smallest = dataset.patch * max(factors[0] for factors in config.factors)
+    volumes = load_volumes(data, dataset.sources, smallest, note)
+    for factors in config.factors:
+        if not usable(volumes, factors, dataset.patch):
+            raise DataError(
+                f"{data}: no volume is sharp and long enough for {factors_text(factors)}, of which "
+                f"a patch takes {dataset.patch * factors[2]} voxels along an axis; add larger "
+                "volumes, make patches smaller, or train other factors"
+            )
+    return volumes
 
 
 def _teacher(config: TrainingConfig, device: torch.device) -> TDAFD | None:
     """Network that the configuration's teacher names, if any, ready on a device."""
     if not config.teacher:
         return None
-    network = load_weights(config.teacher, scale=config.network.scale).network().to(device)
+    network = load_weights(config.teacher, scale=config.network.factors).network().to(device)
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return network
 
@@ -187,8 +214,8 @@ def _cases(validation: Path | None, data: Path, config: TrainingConfig) -> list[
     rank, processes = distribution.rank(), distribution.processes()
     return [
         case
-        for scale in config.scales
-        for case in validation_cases(paths, scale, rank=rank, processes=processes)
+        for factors in config.factors
+        for case in validation_cases(paths, factors, rank=rank, processes=processes)
     ]
 
 

@@ -1,8 +1,9 @@
 """Training settings: everything that shapes a network's weights."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from tdafd_cli.networks.tdafd import SCALES, TDAFDConfig
+from tdafd_cli.networks.tdafd import TDAFDConfig
+from tdafd_cli.sampling.factors import Factors
 from tdafd_cli.training.dataset import DatasetSettings
 
 LOSSES = ("l1", "psnr")
@@ -19,6 +20,8 @@ class TrainingConfig:
     further_scales : tuple of int
         Scales that are trained in turn with the network's own, in networks that share all but
         their tails with it (see `networks.family`).
+    slice_scales : tuple of int
+        Likewise, scales of networks for one axis alone, beside one for all three.
     steps : int
         Optimiser steps in all; the learning rate's cosine ends there.
     optimiser : {"muon", "adamw"}
@@ -63,11 +66,19 @@ class TrainingConfig:
     seed: int = 0
     teacher: str = ""
     further_scales: tuple[int, ...] = ()
+    slice_scales: tuple[int, ...] = ()
 
     @property
-    def scales(self) -> tuple[int, ...]:
-        """Every scale that is trained, the network's own first."""
-        return (self.network.scale, *self.further_scales)
+    def members(self) -> tuple[TDAFDConfig, ...]:
+        """Every network that is trained, the one of the configuration first."""
+        further = (replace(self.network, scale=scale) for scale in self.further_scales)
+        slices = (replace(self.network, axes=1, scale=scale) for scale in self.slice_scales)
+        return (self.network, *further, *slices)
+
+    @property
+    def factors(self) -> tuple[Factors, ...]:
+        """Factors of every network that is trained."""
+        return tuple(member.factors for member in self.members)
 
     def __post_init__(self) -> None:
         if self.dataset.patch % self.network.grid:
@@ -83,7 +94,13 @@ class TrainingConfig:
             raise ValueError(f"schedule must be cosine or cooldown, got {self.schedule!r}")
         if not 0 < self.cooldown <= 1:
             raise ValueError(f"cooldown must be above 0 and at most 1, got {self.cooldown}")
-        if not set(self.scales) <= set(SCALES) or len(set(self.scales)) < len(self.scales):
-            raise ValueError(f"further_scales must be others of {SCALES}, each once")
-        if self.teacher and self.further_scales:
-            raise ValueError("a teacher is of one scale; leave out further_scales or teacher")
+        try:
+            factors = self.factors
+        except ValueError as error:
+            raise ValueError(f"further_scales or slice_scales: {error}") from error
+        if len(set(factors)) < len(factors):
+            raise ValueError("further_scales and slice_scales must be others, each once")
+        if self.teacher and len(factors) > 1:
+            raise ValueError(
+                "a teacher is of one scale; leave out further_scales and slice_scales, or teacher"
+            )

@@ -1,6 +1,6 @@
 """Training state: what a run changes from step to step, and a checkpoint holds."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -8,6 +8,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tdafd_cli.errors import DataError
 from tdafd_cli.networks.family import Family
+from tdafd_cli.networks.tdafd import TDAFDConfig
 from tdafd_cli.training.checkpoint import read_checkpoint, write_checkpoint
 from tdafd_cli.training.optimisation import make_optimisers
 from tdafd_cli.training.settings import TrainingConfig
@@ -31,7 +32,7 @@ class TrainingState:
 def new_state(config: TrainingConfig, device: torch.device) -> TrainingState:
     """Freshly initialised network and optimisers, drawn from the seed."""
     torch.manual_seed(config.seed)
-    network = Family(config.network, config.scales).to(device)
+    network = Family(config.members).to(device)
     for member in network:
         member.falloff_limits.zero_()  # widened by what training shows
     network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -68,8 +69,12 @@ def load_state(folder: Path, config: TrainingConfig, device: torch.device) -> Tr
     path = folder / CHECKPOINT
     content = read_checkpoint(path, device)
     saved = content["config"]
-    own = (config.network.to_dict(), list(config.further_scales), config.optimiser)
-    if (saved["network"], list(saved.get("further_scales", ())), saved["optimiser"]) != own:
+    before = (
+        TDAFDConfig.from_dict(saved["network"]),
+        *(tuple(saved.get(name, ())) for name in ("further_scales", "slice_scales")),
+        saved["optimiser"],
+    )
+    if before != (config.network, config.further_scales, config.slice_scales, config.optimiser):
         raise DataError(
             f"{path}: made with another network or optimiser; resume with the recipe that began it"
         )
@@ -85,17 +90,17 @@ def load_state(folder: Path, config: TrainingConfig, device: torch.device) -> Tr
 
 
 def initialise(state: TrainingState, weights: Weights) -> None:
-    """Start from trained weights; networks for other scales from all but their tail.
+    """Start from trained weights; networks for other scales or axes from all but their tail.
 
     Raises
     ------
     DataError
         If the weights are for a network that differs in more than scale.
     """
-    shapes = weights.config.to_dict()
     for network in (state.network, averaged(state)):
         for member in network:
-            if member.config.to_dict() != shapes | {"scale": member.config.scale}:
+            alike = replace(weights.config, scale=member.config.scale, axes=member.config.axes)
+            if member.config != alike:
                 raise DataError(
                     f"{weights.name}: its network differs in more than scale; cannot start from it"
                 )

@@ -8,11 +8,14 @@ import numpy as np
 
 from tdafd_cli.errors import size_text
 from tdafd_cli.volumes.defects import Defects
+from tdafd_cli.volumes.interleaving import interleaving
 from tdafd_cli.volumes.noise import noise_level
 from tdafd_cli.volumes.volume import Volume
 
 THICK = 1.5
 """Longest over shortest voxel edge from which slices count as thick."""
+GAP = 0.05
+"""Difference of slice thickness and distance, as part of the distance, from which it is told."""
 FEWEST_VOXELS = 16
 APART_MM = 1.0
 """Distance between the places that sform and qform give a corner from which they disagree."""
@@ -46,12 +49,23 @@ class Finding:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def volume_findings(volume: Volume, defects: Defects) -> list[Finding]:
-    """Findings from the volume itself, the most important first."""
+def volume_findings(
+    volume: Volume, defects: Defects, slice_axis: int | None = None
+) -> list[Finding]:
+    """Findings from the volume itself, the most important first.
+
+    Parameters
+    ----------
+    volume : Volume
+    defects : Defects
+    slice_axis : int, optional
+        Axis that alone is made finer, if one is.
+    """
     return [
         *_defects(defects),
         *_computed_tomography(volume),
-        *_thick_slices(volume),
+        *_thick_slices(volume, slice_axis),
+        *_interleaved(volume, slice_axis),
         *_small_field(volume),
         *_orientation(volume),
         *_range(volume),
@@ -120,17 +134,69 @@ def _computed_tomography(volume: Volume) -> Iterator[Finding]:
     )
 
 
-def _thick_slices(volume: Volume) -> Iterator[Finding]:
+def slice_findings(
+    voxel_size: tuple[float, ...], axis: int, thickness_mm: float
+) -> Iterator[Finding]:
+    """Finding that slices of a known thickness leave gaps between them, or overlap."""
+    apart = voxel_size[axis]
+    share = thickness_mm / apart
+    if abs(share - 1) < GAP:
+        return
+    told = f"slices along {'IJK'[axis]} are {thickness_mm:.3g} mm thick and {apart:.3g} mm apart"
+    meaning = (
+        f"{1 - share:.0%} of the anatomy lies in gaps that nobody measured, and is filled in there"
+        if share < 1
+        else "they overlap, or were interpolated, and hold less detail than their number promises"
+    )
+    yield Finding(
+        "slice-gap" if share < 1 else "slice-overlap",
+        f"{told}: {meaning}; trust nothing smaller than a slice",
+        {"axis": "IJK"[axis], "thickness_mm": round(thickness_mm, 4), "apart_mm": round(apart, 4)},
+    )
+
+
+def _thick_slices(volume: Volume, slice_axis: int | None) -> Iterator[Finding]:
     sizes = volume.voxel_size
     ratio = max(sizes) / min(sizes)
-    if ratio <= THICK:
+    if ratio <= THICK or slice_axis == int(np.argmax(sizes)):
+        return
+    figures = {"voxel_size": [round(size, 4) for size in sizes], "ratio": round(ratio, 2)}
+    told = f"voxels are {size_text(sizes, digits=3)} mm"
+    if slice_axis is not None:
+        longest = "IJK"[int(np.argmax(sizes))]
+        yield Finding(
+            "slice-axis",
+            f"{told}: {'IJK'[slice_axis]} was made finer alone, but they are longest along "
+            f"{longest}; check --scale or --slice-axis",
+            figures | {"axis": "IJK"[slice_axis], "longest": longest},
+        )
         return
     yield Finding(
         "thick-slices",
-        f"voxels are {size_text(sizes, digits=3)} mm: every axis is made finer alike, "
-        f"so the result's stay {ratio:.1f} times as long as wide; expect little between "
-        "slices, and do not take it for isotropic",
-        {"voxel_size": [round(size, 4) for size in sizes], "ratio": round(ratio, 2)},
+        f"{told}: every axis is made finer alike, so the result's stay {ratio:.1f} times as long "
+        f"as wide; for isotropic voxels use --spacing {min(sizes):.2g}",
+        figures,
+    )
+
+
+def _interleaved(volume: Volume, slice_axis: int | None) -> Iterator[Finding]:
+    sizes = volume.voxel_size
+    if slice_axis is None and max(sizes) / min(sizes) <= THICK:
+        return  # of a 3D scan no axis has slices of its own
+    axis = int(np.argmax(sizes)) if slice_axis is None else slice_axis
+    found = interleaving(volume.data, axis)
+    if not found:
+        return
+    yield Finding(
+        "interleaved",
+        f"odd and even slices along {'IJK'[axis]} differ in brightness by "
+        f"{abs(found.difference):.0%}: the scan was taken in two passes that do not match, and its "
+        "stripes stay in the result; correct the slices' brightness first",
+        {
+            "axis": "IJK"[axis],
+            "difference": round(found.difference, 4),
+            "share": round(found.share, 3),
+        },
     )
 
 

@@ -87,7 +87,11 @@ def download(
     _make_folder(target.parent)
     with _turn(target):
         if not entry.fits(target):
-            _replace(target, entry, mirror, progress)
+            try:
+                _replace(target, entry, mirror, progress)
+            except WeightsError:
+                _remove([_lock_path(target)])  # whoever waits for it has it open
+                raise
         _remove(target.parent.glob(PARTIAL_PATTERN))  # others that download it find the target
     return target
 
@@ -152,10 +156,14 @@ def _remove(paths: Iterator[Path] | list[Path]) -> list[Path]:
     return removed
 
 
+def _lock_path(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
+
+
 @contextmanager
 def _turn(target: Path) -> Iterator[None]:
     """Wait until no other process downloads a file, or the one that does makes no progress."""
-    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    lock = FileLock(_lock_path(target))
     with warnings.catch_warnings(), suppress(OSError):  # if locking fails, writing will say why
         warnings.simplefilter(
             "ignore"

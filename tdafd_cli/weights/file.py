@@ -23,8 +23,10 @@ from tdafd_cli.errors import WeightsError
 from tdafd_cli.networks.limits import default_falloff_limits
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.output import replacing
+from tdafd_cli.sampling.factors import Factors
 from tdafd_cli.weights.metadata import (
     ARCHITECTURE,
+    CHECKSUM,
     FORMAT,
     SUFFIX,
     check_format,
@@ -32,6 +34,8 @@ from tdafd_cli.weights.metadata import (
     from_text,
     to_text,
 )
+
+CHECKSUM_KIND = "sha256:"
 
 LARGEST_SETTING = 4096
 """Of a network's configuration: beyond it, building the network alone could take all memory."""
@@ -65,8 +69,13 @@ class Weights:
 
     @property
     def scale(self) -> int:
-        """High voxels per low voxel along each axis that the weights were trained for."""
+        """High voxels per low voxel that the weights were trained for."""
         return self.config.scale
+
+    @property
+    def factors(self) -> Factors:
+        """High voxels per low voxel along I, J and K, slices along K."""
+        return self.config.factors
 
     def network(self) -> TDAFD:
         """Build the network with these weights, ready for inference."""
@@ -88,13 +97,15 @@ def read_weights(path: Path, *, name: str | None = None) -> Weights:
     ------
     WeightsError
         In one line: no such file, damaged, not a TDAFD's, of other shapes than its configuration
-        says, or not finite.
+        says, of other numbers than were saved, or not finite.
     """
     content = _read(path)
     state, metadata = _parse(path, content)
     blueprint = _blueprint(path, metadata)
-    state.setdefault("falloff_limits", default_falloff_limits(blueprint.config.scale))  # if older
+    if blueprint.config.axes == 3:  # older files say nothing of limits
+        state.setdefault("falloff_limits", default_falloff_limits(blueprint.config.scale))
     _check_state(path, blueprint, state)
+    _check_seal(path, content)
     sha256 = hashlib.sha256(content).hexdigest()
     return Weights(name or path.stem, path, sha256, blueprint.config, state, metadata)
 
@@ -128,7 +139,7 @@ def save_weights(path: Path, network: TDAFD, metadata: Mapping[str, Any]) -> Non
     state = {
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
     }
-    content = _ordered(save(state, {name: to_text(value) for name, value in about.items()}))
+    content = _sealed(save(state, {name: to_text(value) for name, value in about.items()}))
     with replacing(path) as file:
         file.write(content)
 
@@ -137,7 +148,9 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise WeightsError(f"{path}: cannot read weights: {error.strerror}") from error
+        raise WeightsError(
+            f"{path}: cannot read weights: {error.strerror}; check its name"
+        ) from error
 
 
 def _parse(path: Path, content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -147,7 +160,22 @@ def _parse(path: Path, content: bytes) -> tuple[dict[str, Tensor], dict[str, Any
     except SafetensorError as error:
         raise damaged(path, error) from error
     about = _header(content)[0].get("__metadata__", {})
-    return state, {name: from_text(value) for name, value in about.items()}
+    return state, {name: from_text(value) for name, value in about.items() if name != CHECKSUM}
+
+
+def _check_seal(path: Path, content: bytes) -> None:
+    """Refuse a file that is no longer as it was saved, were it by one bit.
+
+    Older files have no checksum; one whose name was damaged is known by its first letters.
+    """
+    header, tensors = _header(content)
+    about = header.get("__metadata__", {})
+    found = about.pop(CHECKSUM, None)
+    older = found is None and not any(text.startswith(CHECKSUM_KIND) for text in about.values())
+    if not older and found != _checksum(header, tensors):
+        raise WeightsError(
+            f"{path}: its numbers are not those that were saved; copy or download it again"
+        )
 
 
 def _header(content: bytes) -> tuple[dict[str, Any], bytes]:
@@ -157,12 +185,24 @@ def _header(content: bytes) -> tuple[dict[str, Any], bytes]:
     return header, content[8 + length :]
 
 
-def _ordered(content: bytes) -> bytes:
-    """Sort the header, which comes in random order, so that equal weights have equal hashes."""
+def _sealed(content: bytes) -> bytes:
+    """Put a checksum into the header, and sort it, so that equal weights have equal hashes."""
     header, tensors = _header(content)
-    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    about = header["__metadata__"]
+    about.pop(CHECKSUM, None)
+    about[CHECKSUM] = _checksum(header, tensors)
+    text = _sorted_text(header)
     text += b" " * (-len(text) % 8)  # the format aligns tensors to 8 bytes
     return len(text).to_bytes(8, "little") + text + tensors
+
+
+def _checksum(header: Mapping[str, Any], tensors: bytes) -> str:
+    """SHA-256 of all that a file holds but the checksum itself."""
+    return f"{CHECKSUM_KIND}{hashlib.sha256(_sorted_text(header) + tensors).hexdigest()}"
+
+
+def _sorted_text(header: Mapping[str, Any]) -> bytes:
+    return json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _blueprint(path: Path, metadata: Mapping[str, Any]) -> TDAFD:
@@ -175,7 +215,9 @@ def _blueprint(path: Path, metadata: Mapping[str, Any]) -> TDAFD:
         with torch.device("meta"):
             return TDAFD(config)
     except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise WeightsError(f"{path}: unusable network configuration: {error}") from error
+        raise WeightsError(
+            f"{path}: unusable network configuration: {error}; train it anew"
+        ) from error
 
 
 def _check_state(path: Path, blueprint: TDAFD, state: Mapping[str, Tensor]) -> None:
@@ -188,11 +230,14 @@ def _check_state(path: Path, blueprint: TDAFD, state: Mapping[str, Tensor]) -> N
         name = differing[0]
         raise WeightsError(
             f"{path}: {len(differing)} tensors do not fit the configuration, such as {name}: "
-            f"{_shape(found.get(name))} instead of {_shape(expected.get(name))}"
+            f"{_shape(found.get(name))} instead of {_shape(expected.get(name))}; train it anew"
         )
     for name, value in state.items():
         if not torch.isfinite(value).all():
-            raise WeightsError(f"{path}: {name} holds values that are not finite")
+            raise WeightsError(
+                f"{path}: {name} holds values that are not finite; "
+                "train it anew, with a lower learning rate perhaps"
+            )
 
 
 def _shape(shape: torch.Size | None) -> str:

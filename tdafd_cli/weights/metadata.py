@@ -10,6 +10,8 @@ from tdafd_cli.errors import WeightsError
 FORMAT = "tdafd-2"
 ARCHITECTURE = "TDAFD"
 SUFFIX = ".safetensors"
+CHECKSUM = "checksum"
+"""Of all else in the file; what holds none was saved by an older version."""
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -27,17 +29,29 @@ def read_metadata(path: Path) -> dict[str, Any]:
             texts = file.metadata() or {}
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
-        raise WeightsError(f"{path}: cannot read weights: {reason}") from error
+        raise WeightsError(f"{path}: cannot read weights: {reason}; check its name") from error
     except SafetensorError as error:
         raise damaged(path, error) from error
     metadata = {name: from_text(text) for name, text in texts.items()}
     check_format(path, metadata)
+    metadata.pop(CHECKSUM, None)
     return metadata
+
+
+def has_checksum(path: Path) -> bool:
+    """Whether a whole weights file holds a checksum of itself."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        return CHECKSUM in (file.metadata() or {})
 
 
 def damaged(path: Path, error: Exception) -> WeightsError:
     """Error with what the safetensors library found wrong."""
-    return WeightsError(f"{path}: not a whole safetensors file: {' '.join(str(error).split())}")
+    reason = " ".join(str(error).split())
+    return WeightsError(
+        f"{path}: not a whole safetensors file: {reason}; copy or download it again"
+    )
 
 
 def check_format(path: Path, metadata: Mapping[str, Any]) -> None:
@@ -45,7 +59,8 @@ def check_format(path: Path, metadata: Mapping[str, Any]) -> None:
     found = metadata.get("format")
     if found != FORMAT or metadata.get("architecture") != ARCHITECTURE:
         raise WeightsError(
-            f"{path}: not weights of this program: format {found!r} instead of {FORMAT!r}"
+            f"{path}: not weights of this program: format {found!r} instead of "
+            f"{FORMAT!r}; `tdafd weights list` shows those there are"
         )
 
 

@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 
 from platformdirs import user_config_path
 
-from tdafd_cli.configuration import read_toml
+from tdafd_cli.configuration import read_configuration
 from tdafd_cli.errors import WeightsError
 from tdafd_cli.weights.registry import Entry
 
@@ -96,7 +96,8 @@ def configured_mirror() -> Mirror:
         url, origin = _url_in_configuration(), str(configuration_path())
     if url and not _is_address(url):
         raise WeightsError(
-            f"{origin}: not the address of a mirror, such as https://host/folder or file:///folder"
+            f"{origin}: not the address of a mirror; give one such as https://host/folder or "
+            "file:///folder"
         )
     offline = os.environ.get(OFFLINE_VARIABLE, "").lower() not in ("", "0", "false", "no", "off")
     return Mirror(url or None, offline)
@@ -157,7 +158,7 @@ def fetch(
         except WeightsError as error:
             if number == len(entry.sources):
                 raise WeightsError(
-                    f"{entry.name}: {_shown(url)}: {error}; see to the mirror, or set "
+                    f"{entry.name}: {shown_address(url)}: {error}; see to the mirror, or set "
                     f"{URL_VARIABLE} to another"
                 ) from error
         else:
@@ -287,22 +288,17 @@ def _joined(base: str, source: str) -> str:
     return parts._replace(path=f"{parts.path.rstrip('/')}/{source}").geturl()
 
 
-def _shown(url: str) -> str:
-    """Address without the password or the token that it may hold."""
+def shown_address(url: str) -> str:
+    """An address without the password or the token that it may hold."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _url_in_configuration() -> str | None:
     path = configuration_path()
-    try:
-        values = read_toml(path, "configuration", WeightsError)
-    except WeightsError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return None
-        raise
-    table = values.get("weights", {})
-    url = table.get("url") if isinstance(table, dict) else table
+    url = read_configuration(path, WeightsError).get("weights", {}).get("url")
     if url is not None and not isinstance(url, str):
-        raise WeightsError(f"{path}: url under [weights] must be text, got {url!r}")
+        raise WeightsError(
+            f"{path}: url under [weights] must be text, got {url!r}; put it in quotes"
+        )
     return url

@@ -18,6 +18,7 @@ import tomli_w
 from tdafd_cli.configuration import read_toml
 from tdafd_cli.errors import WeightsError
 from tdafd_cli.output import replacing, sha256
+from tdafd_cli.sampling.factors import Factors, factors_of
 from tdafd_cli.weights.metadata import SUFFIX, read_metadata
 
 REGISTRY_VARIABLE = "TDAFD_REGISTRY"
@@ -44,7 +45,7 @@ class Entry:
     version : str
         Numbers with dots between them; new contents get a new version.
     scale : int
-        High voxels per low voxel along each axis.
+        High voxels per low voxel along each axis that is made finer.
     file : str
         Name of the file among those that come with the program.
     sha256 : str
@@ -57,6 +58,8 @@ class Entry:
         Places relative to a mirror's address, tried in their order; the first is `place`.
     scores : mapping
         What validation found: numbers by name, or such mappings by name.
+    axes : {3, 1}
+        Axes that are made finer: all, or slices alone.
     """
 
     name: str
@@ -68,12 +71,14 @@ class Entry:
     licence: str
     sources: tuple[str, ...]
     scores: Mapping[str, Any] = field(default_factory=dict)
+    axes: int = 3
 
     def __post_init__(self) -> None:
         valid = {
             "name": NAME.fullmatch(self.name) and len(self.name) <= NAME_LENGTH,
             "version": VERSION.fullmatch(self.version),
             "scale": self.scale >= 2,
+            "axes": self.axes in (1, 3),
             "file": _is_place(self.file) and "/" not in self.file,
             "sha256": SHA256.fullmatch(self.sha256),
             "size": self.size > 0,
@@ -82,6 +87,11 @@ class Entry:
         }
         for name in (name for name, is_valid in valid.items() if not is_valid):
             raise ValueError(f"{self.name!r}: impossible {name} {getattr(self, name)!r}")
+
+    @property
+    def factors(self) -> Factors:
+        """High voxels per low voxel along I, J and K, slices along K."""
+        return factors_of(self.scale) if self.axes == 3 else (1, 1, self.scale)
 
     @property
     def place(self) -> str:
@@ -124,8 +134,11 @@ def read_registry(path: Path | None = None) -> dict[str, Entry]:
     values = read_toml(path, "registry", WeightsError)
     try:
         entries = [_entry(name, about) for name, about in values.items()]
-    except (dacite.DaciteError, ValueError) as error:
-        raise WeightsError(f"{path}: not a registry: {error}") from error
+    except ValueError as error:
+        raise WeightsError(
+            f"{path}: not a registry: {error}; `tdafd weights register` writes one "
+            f"({REGISTRY_VARIABLE} names it)"
+        ) from error
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
 
 
@@ -194,6 +207,7 @@ def register(
             licence=licence or metadata.get("licence") or (before.licence if before else ""),
             sources=(f"{name}/{version}/{name}{SUFFIX}",),
             scores=_numbers({key: metadata[key] for key in SCORES if key in metadata}),
+            axes=metadata.get("config", {}).get("axes", 3),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: cannot be registered: {error}") from error
@@ -209,9 +223,23 @@ def _is_place(text: str) -> bool:
 def _entry(name: str, about: object) -> Entry:
     if not isinstance(about, Mapping):
         raise ValueError(f"{name!r} is not a table")
-    return dacite.from_dict(
-        Entry, {**about, "name": name}, dacite.Config(strict=True, cast=[tuple])
-    )
+    try:
+        return dacite.from_dict(
+            Entry, {**about, "name": name}, dacite.Config(strict=True, cast=[tuple])
+        )
+    except dacite.DaciteError as error:
+        raise ValueError(f"{name!r}: {_reason(error)}") from error
+
+
+def _reason(error: dacite.DaciteError) -> str:
+    """What is wrong with an entry, without the phrases of the library that converts it."""
+    if isinstance(error, dacite.MissingValueError):
+        return f"{error.field_path} is missing"
+    if isinstance(error, dacite.WrongTypeError):
+        return f"impossible {error.field_path} {error.value!r}"
+    if isinstance(error, dacite.UnexpectedDataError):
+        return f"unknown {', '.join(sorted(error.keys))}"
+    return " ".join(str(error).split())
 
 
 def _next_version(before: Entry | None, sha256: str) -> str:
@@ -245,5 +273,7 @@ def _write_registry(path: Path, entries: Mapping[str, Entry]) -> None:
     tables = {name: asdict(entries[name]) for name in sorted(entries)}
     for table in tables.values():
         del table["name"]
+        if table["axes"] == 3:  # as goes without saying
+            del table["axes"]
     with replacing(path) as file:
         file.write((HEADING + tomli_w.dumps(tables)).encode())

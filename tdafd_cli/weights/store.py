@@ -4,6 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from tdafd_cli.errors import WeightsError
+from tdafd_cli.sampling.factors import Factors, factors_of, factors_text
 from tdafd_cli.weights.cache import obtain
 from tdafd_cli.weights.file import Weights, read_weights
 from tdafd_cli.weights.metadata import SUFFIX
@@ -24,23 +25,29 @@ def bundled_names() -> tuple[str, ...]:
     return tuple(name for name, entry in read_registry().items() if bundled_path(entry).is_file())
 
 
-def default_name(scale: int | None = None) -> str:
+def default_name(scale: int | Factors | None = None) -> str:
     """Name of the default weights for a scale; None stands for `DEFAULT_SCALE`.
+
+    Those that make one axis finer alone are named after thick slices.
 
     Raises
     ------
     WeightsError
         If this version knows none for this scale.
     """
-    scale = scale or DEFAULT_SCALE
-    name = f"tdafd-x{scale}"
+    factors = factors_of(scale or DEFAULT_SCALE)
+    name = f"tdafd-x{factors[2]}" if min(factors) > 1 else f"tdafd-thick-x{max(factors)}"
     if name not in read_registry():
-        raise WeightsError(f"{_none_for(scale)}; choose another scale, or give a {SUFFIX} file")
+        advice = "choose another scale" if min(factors) > 1 else "make all axes finer by --scale 2"
+        raise WeightsError(f"{_none_for(factors, name)}; {advice}, or give a {SUFFIX} file")
     return name
 
 
 def load_weights(
-    name_or_path: str | Path, *, scale: int | None = None, progress: Progress | None = None
+    name_or_path: str | Path,
+    *,
+    scale: int | Factors | None = None,
+    progress: Progress | None = None,
 ) -> Weights:
     """Read weights and check that a network can be built from them.
 
@@ -50,8 +57,8 @@ def load_weights(
         A ``.safetensors`` file or a name in the registry. A name's file is taken from the user's
         cache, else from those that come with the program, else it is downloaded into the cache;
         a damaged one is ignored.
-    scale : int, optional
-        The scale they must serve.
+    scale : int or (i, j, k), optional
+        The scale they must serve, or factors for each axis.
     progress : callable, optional
         Called with the bytes of a download received so far and the bytes of all.
 
@@ -62,10 +69,10 @@ def load_weights(
         for another scale, of other shapes than their configuration says, or not finite.
     """
     name, path = _find(name_or_path, progress)
-    return _serving(scale, read_weights(path, name=name))
+    return serving(scale, read_weights(path, name=name))
 
 
-def kept_weights(name_or_path: str | Path, *, scale: int | None = None) -> Weights:
+def kept_weights(name_or_path: str | Path, *, scale: int | Factors | None = None) -> Weights:
     """Weights as `load_weights` gives them, read again only if their file has changed.
 
     The same file gives the same record, and with it the same network (see
@@ -82,7 +89,7 @@ def kept_weights(name_or_path: str | Path, *, scale: int | None = None) -> Weigh
         about = path.stat()
     except OSError:  # read_weights says why
         return load_weights(name_or_path, scale=scale)
-    return _serving(scale, _read_once(path.resolve(), name, about.st_size, about.st_mtime_ns))
+    return serving(scale, _read_once(path.resolve(), name, about.st_size, about.st_mtime_ns))
 
 
 @lru_cache(maxsize=MOST_KEPT)
@@ -90,23 +97,36 @@ def _read_once(path: Path, name: str, size: int, changed_ns: int) -> Weights:
     return read_weights(path, name=name)
 
 
-def _serving(scale: int | None, weights: Weights) -> Weights:
-    """The weights, unless they are for another scale than the one asked for."""
-    if scale is not None and weights.scale != scale:
+def serving(scale: int | Factors | None, weights: Weights) -> Weights:
+    """The weights, unless they are for another scale than the one asked for, if one is.
+
+    Which axis slices follow one another along does not matter: it is brought last.
+    """
+    if scale is None:
+        return weights
+    factors = _slices_last(factors_of(scale))
+    if weights.factors != factors:
         raise WeightsError(
-            f"{weights.path}: made for scale {weights.scale}, not {scale}; {_advice(scale)}"
+            f"{weights.path}: made for scale {factors_text(weights.factors)}, not "
+            f"{factors_text(factors)}; {_advice(factors)}"
         )
     return weights
 
 
-def _none_for(scale: int) -> str:
+def _slices_last(factors: Factors) -> Factors:
+    i, j, k = factors if min(factors) > 1 else sorted(factors)
+    return i, j, k
+
+
+def _none_for(factors: Factors, name: str | None = None) -> str:
     known = ", ".join(read_registry()) or "none"
-    return f"no weights for scale {scale} come with this version, which has {known}"
+    missing = f"{factors_text(factors)}{'' if name is None or min(factors) > 1 else f' ({name})'}"
+    return f"no weights for scale {missing} come with this version, which has {known}"
 
 
-def _advice(scale: int) -> str:
-    fitting = [name for name, entry in read_registry().items() if entry.scale == scale]
-    return f"use {' or '.join(fitting)}" if fitting else _none_for(scale)
+def _advice(factors: Factors) -> str:
+    fitting = [name for name, entry in read_registry().items() if entry.factors == factors]
+    return f"use {' or '.join(fitting)}" if fitting else _none_for(factors)
 
 
 def _find(name_or_path: str | Path, progress: Progress | None) -> tuple[str, Path]:

@@ -34,5 +34,5 @@ def test_a_page_that_exists_or_cannot_be_is_refused(tmp_path):
     (tmp_path / PAGE).touch()
     with pytest.raises(OutputError, match=r"index\.html: exists"):
         check_outputs(Outputs(report=tmp_path))
-    with pytest.raises(OutputError, match=r"index\.html: cannot be made"):
+    with pytest.raises(OutputError, match=r"index\.html: exists and is not a folder"):
         check_outputs(Outputs(report=tmp_path / PAGE))

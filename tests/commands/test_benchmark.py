@@ -51,6 +51,7 @@ def test_every_output_of_a_run(heads, tiny_weights, repeat, tmp_path):
     assert {"command", "seed", "device", "threads", "versions", "cpu"} <= made.keys()
     rows = list(csv.DictReader(outputs["csv"].read_text().splitlines()))
     assert [row["method"] for row in rows] == methods * 2
+    assert {row["scale"] for row in rows} == {"2"}
     assert float(rows[5]["psnr"]) == pytest.approx(float(rows[0]["psnr"]), abs=1e-3)
     assert "| method | n |" in outputs["markdown"].read_text()
     assert_self_contained((page / "index.html").read_text())

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -18,19 +19,21 @@ from typer.testing import CliRunner, Result
 import tdafd_cli
 from tdafd_cli.cli import app
 from tdafd_cli.commands.options import (
+    BackendName,
     ConsistencyName,
     LabelsName,
     OutputDtype,
     PassesName,
     Precision,
+    preset,
 )
 from tdafd_cli.commands.upscale import upscale
 from tdafd_cli.formats.files import OUTPUT_DTYPES, read_volume
 from tdafd_cli.formats.folders import example_path
 from tdafd_cli.inference.ensemble import PASSES
-from tdafd_cli.inference.settings import LABELS, InferenceSettings
+from tdafd_cli.inference.settings import BACKENDS, LABELS, InferenceSettings
 from tdafd_cli.machine.precision_names import PRECISIONS
-from tdafd_cli.networks.tdafd import TDAFD
+from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
 from tdafd_cli.sampling.kinds import CONSISTENCIES
 from tdafd_cli.weights.file import save_weights
 
@@ -219,9 +222,7 @@ def test_existing_files_are_replaced_only_when_asked(source, target, tiny_weight
     target.write_bytes(b"precious")
     result = run_upscale(source, target, tiny_weights)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert (
-        result.stderr == f"error: {target}: exists; choose another name, or ask to overwrite it\n"
-    )
+    assert result.stderr == f"error: {target}: exists; choose another name, or add --overwrite\n"
     assert target.read_bytes() == b"precious"
     target.rename(preview)
     result = run_upscale(source, target, tiny_weights, "--preview", preview)
@@ -295,15 +296,33 @@ def test_values_that_cannot_be_are_usage_errors(source, target, tiny_weights, op
     assert list(target.parent.iterdir()) == []
 
 
-def test_missing_input_is_a_usage_error(tmp_path):
+def test_fast_is_one_pass(source, target, tiny_weights):
+    result = run_upscale(source, target, tiny_weights, "--fast", "--no-fallback", "--json")
+    assert json.loads(result.stdout)["ensemble"] == 1
+
+
+def test_presets_set_what_is_not_given():
+    auto, exact = Precision.AUTO, Precision.FP32
+    assert preset(False, False, PassesName.AUTO, auto) == (PassesName.AUTO, auto)
+    assert preset(True, False, PassesName.AUTO, exact) == (PassesName.ONE, exact)
+    assert preset(True, False, PassesName.FOUR, auto) == (PassesName.FOUR, auto)
+    assert preset(False, True, PassesName.AUTO, auto) == (PassesName.EIGHT, exact)
+    assert preset(False, True, PassesName.TWO, Precision.BF16) == (PassesName.TWO, Precision.BF16)
+
+
+def test_presets_exclude_each_other(source, target):
+    assert run("upscale", source, target, "--fast", "--best").exit_code == 2
+
+
+def test_missing_input_is_told_in_one_line(tmp_path):
     result = run("upscale", tmp_path / "none.nii", tmp_path / "high.nii")
-    assert result.exit_code == 2
-    assert "none.nii" in result.stderr
+    assert_failed(result, message="none.nii: no such file; check the name", left=tmp_path)
 
 
 def test_choices_are_those_of_the_library():
     assert tuple(name.value for name in LabelsName) == LABELS
     assert [choice.value for choice in Precision] == ["auto", *PRECISIONS]
+    assert [choice.value for choice in BackendName] == list(BACKENDS)
     assert [choice.value for choice in OutputDtype] == list(OUTPUT_DTYPES)
     assert [choice.value for choice in ConsistencyName] == list(CONSISTENCIES)
     assert [choice.passes for choice in PassesName] == ["auto", *PASSES]
@@ -314,7 +333,7 @@ def test_defaults_are_those_of_the_library():
     names = upscale.__code__.co_varnames[: upscale.__code__.co_argcount]
     defaults = dict(zip(names[-len(upscale.__defaults__) :], upscale.__defaults__, strict=True))
     library = InferenceSettings()
-    for name in vars(library):
+    for name in vars(library).keys() - {"slice_share"}:  # of the thickness and the scan
         assert defaults[name] == getattr(library, name)
 
 
@@ -387,3 +406,135 @@ def read_until(terminal: int, wanted: bytes) -> bytes:
         if select.select([terminal], [], [], 1)[0]:
             seen += os.read(terminal, 4096)
     return seen
+
+
+@pytest.fixture(scope="module")
+def thick_weights(tmp_path_factory) -> Path:
+    config = TDAFDConfig(
+        scale=3, channels=4, modules=2, attention_channels=2, token_channels=4, heads=1, axes=1
+    )
+    path = tmp_path_factory.mktemp("weights") / "thick.safetensors"
+    save_weights(path, TDAFD(config), {})
+    return path
+
+
+@pytest.fixture
+def thick(make_nifti, oblique_affine) -> Path:
+    """Sagittal slices, 3.3 mm apart, of a field of view turned about all axes."""
+    stored = np.random.default_rng(0).integers(300, 900, (8, 17, 16), dtype=np.int16)
+    turn = oblique_affine[:3, :3] / np.linalg.norm(oblique_affine[:3, :3], axis=0)
+    affine = oblique_affine.copy()
+    affine[:3, :3] = turn * (3.3, 0.9, 0.9)
+    return make_nifti(stored, affine, name="thick.nii")
+
+
+def middle(path: Path) -> np.ndarray:
+    image = nib.load(path)
+    middle: np.ndarray = image.affine @ [*((np.array(image.shape) - 1) / 2), 1]
+    return middle[:3]
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "size"),
+    [
+        (["--scale", "3x1x1"], (24, 17, 16), (1.1, 0.9, 0.9)),
+        (["--scale", "3", "--slice-axis", "auto"], (24, 17, 16), (1.1, 0.9, 0.9)),
+        (["--scale", "3", "--slice-axis", "k"], (8, 17, 48), (3.3, 0.9, 0.3)),
+        (["--spacing", "1.1"], (24, 17, 16), (1.1, 0.9, 0.9)),
+        (["--spacing", "1"], (26, 17, 16), (1.0, 0.9, 0.9)),
+        (["--spacing", "1x0.9x0.45"], (26, 17, 32), (1.0, 0.9, 0.45)),
+        ([], (24, 17, 16), (1.1, 0.9, 0.9)),
+    ],
+)
+def test_slices_are_made_thinner_over_the_same_place(
+    thick, target, thick_weights, options, shape, size
+):
+    result = run_upscale(thick, target, thick_weights, *options, "--json")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    made = nib.load(target)
+    assert made.shape == tuple(told["output_shape"]) == shape
+    assert made.header.get_zooms() == pytest.approx(size, rel=1e-5)
+    np.testing.assert_allclose(middle(target), middle(thick), atol=1e-4)
+    steps = np.array(size) / np.array([3.3, 0.9, 0.9]) * told["factors"]
+    assert told["resampling"] == pytest.approx(steps, abs=1e-5)
+    assert sum("by resampling" in note for note in told["notes"]) == np.count_nonzero(
+        np.abs(steps - 1) > 1e-3
+    )
+
+
+def test_missing_weights_for_slices_are_told_in_one_line(
+    thick, target, tmp_path_factory, monkeypatch
+):
+    registry = tmp_path_factory.mktemp("empty") / "registry.toml"
+    registry.touch()
+    monkeypatch.setenv("TDAFD_REGISTRY", str(registry))
+    message = "no weights for scale 3x1x1 (tdafd-thick-x3) come with this version"
+    for options in (["--spacing", "1"], ["--scale", "3x1x1"]):
+        result = run("upscale", thick, target, *options, *FAST)
+        assert_failed(result, message=message, left=target.parent)
+
+
+def test_slice_thickness_is_read_beside_the_scan_or_told(thick, target, thick_weights):
+    options = ["--spacing", "1.1", "--json", "--overwrite"]
+    sidecar = thick.with_name("thick.json")
+    sidecar.write_text('{"SliceThickness": 2.64}')
+    told = json.loads(run_upscale(thick, target, thick_weights, *options).stdout)
+    assert "20% of the anatomy lies in gaps" in told["warnings"][0]["sentence"]
+    options += ["--slice-thickness", "4"]
+    told = json.loads(run_upscale(thick, target, thick_weights, *options).stdout)
+    assert told["warnings"][0]["code"] == "slice-overlap"
+
+
+def test_labels_reach_the_grid_that_was_asked_for(make_nifti, target, thick_weights):
+    stored = np.zeros((10, 20, 20), np.int16)
+    stored[2:8, 4:16, 5:14] = 7
+    stored[4:6, 8:12, 8:12] = 3
+    source = make_nifti(stored, np.diag([3.3, 0.9, 0.9, 1.0]), name="labels.nii.gz")
+    result = run_upscale(source, target, thick_weights, "--spacing", "1")
+    assert result.exit_code == 0, result.stderr
+    made = np.asarray(nib.load(target).dataobj)
+    assert made.shape == (33, 20, 20)
+    assert set(np.unique(made)) == {0, 3, 7}
+    nearest = np.ceil((np.arange(33) - 16) / 3.3 + 4.5 - 0.5 - 1e-9).astype(int)
+    np.testing.assert_array_equal(made[:, 9, 9], stored[nearest, 9, 9])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--scale", "1x2x4"],
+        ["--scale", "1x1x7"],
+        ["--scale", "1x1x1"],
+        ["--scale", "2x2"],
+        ["--scale", "6"],
+        ["--spacing", "0"],
+        ["--spacing", "1x2"],
+        ["--spacing", "1", "--scale", "2"],
+        ["--slice-axis", "K", "--scale", "1x1x4"],
+        ["--slice-thickness", "0"],
+        ["--slice-axis", "L", "--scale", "2"],
+    ],
+)
+def test_grids_that_cannot_be_are_usage_errors(source, target, thick_weights, options):
+    result = run_upscale(source, target, thick_weights, *options)
+    assert result.exit_code == 2
+    assert options[0] in result.stderr
+    assert list(target.parent.iterdir()) == []
+
+
+def test_spacing_no_finer_than_the_scan_is_refused(thick, target, thick_weights):
+    result = run_upscale(thick, target, thick_weights, "--spacing", "4")
+    assert_failed(result, message="no coarser than the 4 x 4 x 4 mm asked", left=target.parent)
+
+
+def test_weights_for_all_axes_do_not_serve_slices(thick, target, tiny_weights):
+    result = run_upscale(thick, target, tiny_weights, "--spacing", "1")
+    assert_failed(result, message="made for scale 2, not 1x1x3", left=target.parent)
+
+
+def test_preview_shows_thinner_slices(thick, target, thick_weights, tmp_path):
+    picture = tmp_path / "preview.png"
+    options = ["--spacing", "1", "--preview", picture]
+    assert run_upscale(thick, target, thick_weights, *options).exit_code == 0
+    assert picture.stat().st_size > 1000

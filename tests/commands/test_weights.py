@@ -49,8 +49,8 @@ def test_list_tells_where_weights_are(site):
     assert row["where"] == "cached"
     assert (row["name"], row["scale"], row["sha256"]) == ("tdafd-x3", 3, site.entry.sha256)
     assert run("list").stdout.splitlines() == [
-        "NAME      SCALE  VERSION  SIZE    WHERE",
-        "tdafd-x3  x3     1.2      0.3 MB  cached",
+        "NAME      SCALE  VERSION  SIZE    WHERE   RECIPE  LICENCE",
+        "tdafd-x3  x3     1.2      0.3 MB  cached  -       CC0-1.0",
     ]
 
 
@@ -62,7 +62,11 @@ def test_info_tells_scores_licence_and_recipe(real_site):
     about = told("info", "tdafd-x3")
     assert about["path"] == str(real_site.cached)
     assert about["metadata"]["recipe"] == {"seed": 3, "dataset": {"patch": 32}}
-    lines = run("info", "tdafd-x3").stdout.splitlines()
+    short = run("info", "tdafd-x3").stdout
+    assert len(short.splitlines()) < 20
+    assert "gain over interpolation, validation: kspace +1.50 dB\n" in short
+    assert "recipe: in the file\n" in short
+    lines = run("info", "tdafd-x3", "--full").stdout.splitlines()
     assert "licence: CC0-1.0" in lines
     assert "    kspace: 1.5" in lines
     assert "      patch: 32" in lines
@@ -146,9 +150,29 @@ def test_verify_finds_what_is_damaged_or_missing(site):
 def test_verify_checks_all_of_a_users_own_file(real_site, tiny_network, tmp_path):
     path = tmp_path / "trained.safetensors"
     assert run("verify", path).stdout == f"trained: {path}: intact\n"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-6] + bytes([whole[-6] ^ 1]) + whole[-5:])
+    result = run("verify", path)
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "error: trained: not intact; copy or train it anew\n",
+    )
+    assert "its numbers are not those that were saved" in result.stdout
     tiny_network.head.bias.data[0] = float("nan")
     save_weights(path, tiny_network, {})
-    assert "head.bias holds values that are not finite" in refused("verify", path)
+    assert "head.bias holds values that are not finite" in run("verify", path).stdout
+
+
+def test_verify_goes_on_to_the_next_name(real_site, tmp_path):
+    path = tmp_path / "trained.safetensors"
+    result = run("verify", "nope", tmp_path / "none.safetensors", path)
+    nope, none, trained = result.stdout.splitlines()
+    assert nope == "nope: nowhere: unknown"
+    assert none.startswith(f"none: {tmp_path / 'none.safetensors'}: cannot read weights: No such")
+    assert trained == f"trained: {path}: intact"
+    assert result.stderr == (
+        "error: nope, none: not intact; `tdafd weights list` shows what there is\n"
+    )
 
 
 def test_clean_empties_the_cache(site):

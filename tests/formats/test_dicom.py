@@ -136,6 +136,14 @@ def test_several_orientations_are_told(tmp_path, right_handed):
         read_volume(tmp_path)
 
 
+def test_magnitude_and_phase_in_one_series_are_told(tmp_path, right_handed):
+    write_slices(tmp_path, STORED, right_handed, tags={"0008|0008": "ORIGINAL\\PRIMARY\\M\\ND"})
+    tags = {"0008|0008": "ORIGINAL\\PRIMARY\\P\\ND", "0020|000e": "1.2.3.1", "0020|0011": "1"}
+    write_slices(tmp_path, STORED, right_handed, number=2, first=50, tags=tags)
+    with pytest.raises(VolumeError, match=r"several kinds, as magnitude and phase.*dcm2niix"):
+        open_scan(tmp_path)
+
+
 def test_one_file_of_a_series_is_told_to_be_so(tmp_path, right_handed):
     write_slices(tmp_path, STORED, right_handed)
     with pytest.raises(VolumeError, match="one image of a DICOM series; name its folder"):

@@ -412,7 +412,7 @@ def test_an_existing_file_is_replaced_only_on_request(volume, tmp_path):
     target = tmp_path / "result.nii"
     target.write_bytes(b"precious")
     for refused in (check_target, lambda path: write_volume(path, volume)):
-        with pytest.raises(OutputError, match="exists; choose another name, or ask to overwrite"):
+        with pytest.raises(OutputError, match="exists; choose another name, or add --overwrite"):
             refused(str(target))
     assert target.read_bytes() == b"precious"
     check_target(target, overwrite=True)

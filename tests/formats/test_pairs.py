@@ -31,6 +31,16 @@ def test_either_file_of_a_nifti_pair_may_be_named(tmp_path, oblique_affine, kind
     assert read_volume(target).shape == (10, 8, 6)
 
 
+@pytest.mark.parametrize("start", [b"\0\0\0\x01", b"NRRD", b"\x5c\x01\0\0", b"CDF\x01", b"<"])
+def test_voxels_that_start_like_another_format_are_voxels(tmp_path, start):
+    stored = STORED.copy()
+    flat = np.frombuffer(start.ljust(4, b"\0"), "<i2")
+    stored[:2, 0, 0] = flat
+    header = saved(tmp_path, nibabel.Nifti1Pair, np.eye(4), stored)
+    assert header.with_suffix(".img").read_bytes().startswith(start)
+    np.testing.assert_array_equal(read_volume(header.with_suffix(".img")).data, stored)
+
+
 def test_names_may_be_in_capitals_and_files_gzipped(tmp_path):
     header = saved(tmp_path, nibabel.Nifti1Pair, np.eye(4))
     capital = tmp_path / "capital"

@@ -32,5 +32,6 @@ def test_every_mirror_image_is_taken_once():
 
 
 def test_passes_are_as_asked_or_by_scale():
-    assert passes(4, 2) == 4
-    assert [passes("auto", scale) for scale in (2, 3, 4)] == [2, 8, 8]
+    assert passes(4, (2, 2, 2)) == 4
+    assert [passes("auto", (scale,) * 3) for scale in (2, 3, 4)] == [2, 8, 8]
+    assert passes("auto", (1, 1, 6)) == 2

@@ -6,14 +6,20 @@ from dataclasses import replace
 import nibabel
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from tdafd_cli.cli import app
 from tdafd_cli.errors import OutputError, VolumeError
 from tdafd_cli.formats.files import open_scan, read_volume
+from tdafd_cli.formats.folders import example_path
 from tdafd_cli.formats.selection import Selection
 from tdafd_cli.inference.files import upscale_file
 from tdafd_cli.inference.settings import InferenceSettings
+from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
+from tdafd_cli.sampling.degradation import degrade
+from tdafd_cli.sampling.plan import Request
+from tdafd_cli.weights.file import save_weights
 from tdafd_cli.weights.store import load_weights
 
 EXACT = InferenceSettings("cpu", "fp32", ensemble=1, consistency="none", threads=1)
@@ -97,6 +103,22 @@ def test_some_volumes_are_taken_with_their_columns(source, weights, tmp_path):
     assert json.loads((tmp_path / "high.json").read_text()) == {"RepetitionTime": 2.5}
 
 
+def test_a_table_that_does_not_fit_is_told_before_anything_is_computed(source, weights, tmp_path):
+    source.with_name("bold.bval").write_text("0 1000 2000\n")
+    told = []
+    with pytest.raises(VolumeError, match=r"bold\.bval: expected 4 columns, one for each volume"):
+        upscale_file(
+            source,
+            tmp_path / "high.nii.gz",
+            weights=weights,
+            settings=EXACT,
+            selection=Selection(volumes="0:2"),
+            progress=lambda done, total: told.append(done),
+        )
+    assert told == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_lies_beside_is_copied_untouched_and_never_over_what_exists(source, weights, tmp_path):
     odd = b"0  1000\t2000 3000"
     source.with_name("bold.bval").write_bytes(odd)
@@ -127,6 +149,28 @@ def test_a_series_of_one_volume_is_a_volume(make_nifti, weights, tmp_path):
     assert nibabel.load(target).shape == (24, 20, 18)
 
 
+@pytest.mark.slow
+def test_volumes_are_not_made_consistent_where_the_first_is_not(make_nifti, tmp_path):
+    head = read_volume(example_path()).data[8:72, 20:84, 20:84]
+    high = torch.from_numpy(head.astype(np.float32))
+    average, kspace = (degrade(high, 2, kind).numpy() for kind in ("average", "kspace"))
+    options = {
+        "weights": load_weights("tdafd-x2"),
+        "settings": replace(EXACT, consistency="auto"),
+        "normalise": "volume",
+    }
+    told = []
+    for name, volumes in (("plain", [average, kspace]), ("kept", [kspace, kspace])):
+        source = make_nifti(np.stack(volumes, axis=-1), 2 * np.eye(4))
+        result = upscale_file(source, tmp_path / f"{name}.nii", **options)
+        told.append(result.details.execution.consistency)
+    assert told == ["none", "kspace"]
+    plain, kept = (
+        list(open_scan(tmp_path / f"{name}.nii").volumes())[1] for name in ("plain", "kept")
+    )
+    assert not np.array_equal(plain.data, kept.data)
+
+
 def test_integers_do_not_wrap_round_and_scaled_ones_share_a_slope(make_nifti, weights, tmp_path):
     stored = series(3)
     source = make_nifti(stored, scaling=(0.5, -3.0))
@@ -148,6 +192,14 @@ def test_a_series_of_labels_keeps_to_them_and_says_so_once(make_nifti, weights, 
     assert [finding.code for finding in result.details.warnings] == ["labels"]
     for volume in open_scan(target).volumes():
         assert set(np.unique(volume.data)) == {0, 17, 41}
+
+
+def test_labels_that_were_asked_for_are_no_news(source, weights, tmp_path):
+    target, settings = tmp_path / "high.nii", replace(EXACT, labels="yes")
+    result = upscale_file(source, target, weights=weights, settings=settings)
+    assert result.details.warnings == ()
+    for low, high in zip(open_scan(source).volumes(), open_scan(target).volumes(), strict=True):
+        np.testing.assert_array_equal(high.data[::2, 1::2, ::2], low.data)
 
 
 def test_a_warning_is_told_once_with_its_volumes(make_nifti, weights, tmp_path):
@@ -183,6 +235,25 @@ def test_a_series_cut_short_leaves_no_file(source, weights, tmp_path):
     source.write_bytes(gzip.compress(source.read_bytes()[:-99]))
     with pytest.raises(VolumeError, match=r"cut short, with \d+ of \d+ bytes"):
         upscale_file(source, tmp_path / "high.nii", weights=weights, settings=EXACT)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".hdr", ".mgz"])
+def test_an_interruption_between_volumes_leaves_no_file(source, weights, tmp_path, suffix):
+    source.with_name("bold.bval").write_text("0 1 2 3")
+
+    def interrupt(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        upscale_file(
+            source,
+            tmp_path / f"high{suffix}",
+            weights=weights,
+            settings=EXACT,
+            progress=interrupt,
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -239,3 +310,27 @@ def test_the_command_takes_volumes_and_a_range_for_each(source, tiny_weights, tm
     result = CliRunner().invoke(app, [str(word) for word in wrong], catch_exceptions=False)
     assert result.exit_code == 2
     assert "--volumes" in result.stderr
+
+
+def test_slices_of_a_series_are_made_thinner_to_a_spacing(make_nifti, tmp_path):
+    config = TDAFDConfig(
+        scale=3, channels=4, modules=2, attention_channels=2, token_channels=4, heads=1, axes=1
+    )
+    save_weights(tmp_path / "thick.safetensors", TDAFD(config), {})
+    source = make_nifti(series(2, (12, 10, 9)), np.diag([1.0, 1.0, 3.3, 1.0]), name="fmri.nii")
+    result = upscale_file(
+        source,
+        tmp_path / "high.nii",
+        weights=load_weights(tmp_path / "thick.safetensors"),
+        request=Request(spacing_mm=(1.0, 1.0, 1.0)),
+        settings=InferenceSettings(device="cpu", precision="fp32", ensemble=1),
+    )
+    made = nibabel.load(tmp_path / "high.nii")
+    assert made.shape == tuple(result.report["output_shape"]) == (12, 10, 30, 2)
+    assert made.header.get_zooms()[:3] == pytest.approx((1, 1, 1))
+    middles = [
+        image.affine @ [*((np.array(image.shape[:3]) - 1) / 2), 1]
+        for image in (made, nibabel.load(source))
+    ]
+    np.testing.assert_allclose(*middles, atol=1e-4)
+    assert result.report["factors"] == [1, 1, 3]

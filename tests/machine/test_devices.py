@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -67,7 +69,8 @@ def test_apple_gpus_compute_in_fp32_only():
         choose_precision("bf16", mps)
 
 
-def test_number_of_threads_is_limited_for_a_while():
+def test_number_of_threads_is_limited_for_a_while(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
     before = torch.get_num_threads()
     with threads_limited(before + 1):
         with threads_limited(before + 2):
@@ -76,3 +79,10 @@ def test_number_of_threads_is_limited_for_a_while():
             assert torch.get_num_threads() == before + 1
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
+
+
+def test_no_more_threads_run_than_there_are_cores(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    before = torch.get_num_threads()
+    with threads_limited(4000):
+        assert torch.get_num_threads() == max(before, 2)

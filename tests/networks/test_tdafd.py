@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tdafd_cli.networks.tdafd import RVT, TDAFD, TDAFDConfig, VolumetricAttention, pixel_shuffle
+from tdafd_cli.networks.tdafd import RVT, TDAFD, TDAFDConfig, VolumetricAttention
+from tdafd_cli.networks.upsampling import image_skip, pixel_shuffle
 from tdafd_cli.sampling.interpolation import interpolate
 from tdafd_cli.sampling.spectrum import spectral_falloff
 
@@ -156,3 +157,48 @@ def test_impossible_sizes_are_refused(changes):
 def test_unknown_settings_are_refused():
     with pytest.raises(ValueError, match="depth"):
         TDAFDConfig.from_dict({"depth": 3})
+
+
+SLICES = replace(TINY, axes=1, scale=4)
+
+
+def test_a_network_for_one_axis_makes_the_last_alone_finer():
+    network = TDAFD(SLICES)
+    low = rand(1, 1, 7, 5, 6)
+    high = network(low)
+    assert high.shape == (1, 1, 7, 5, 24)
+    torch.testing.assert_close(high, image_skip(low, (1, 1, 4)))  # of its zero tail, within limits
+    assert network.tail.out_channels == 4
+
+
+def test_the_skip_of_one_axis_does_not_mix_the_others():
+    line = rand(1, 1, 1, 1, 9)
+    low = line.expand(1, 1, 4, 3, 9)
+    expected = image_skip(line, (1, 1, 3)).expand(1, 1, 4, 3, 27)
+    torch.testing.assert_close(image_skip(low, (1, 1, 3)), expected)
+
+
+def test_slices_are_in_order_after_the_shuffle():
+    features = torch.arange(6.0).view(1, 3, 1, 1, 2)  # slices 0 and 1, three new ones of each
+    assert pixel_shuffle(features, (1, 1, 3)).flatten().tolist() == [0, 2, 4, 1, 3, 5]
+
+
+def test_limits_of_slices_are_their_own():
+    network = TDAFD(SLICES)
+    network.falloff_limits.zero_()
+    seen = torch.zeros(1, 3, network.falloff_limits.shape[-1])
+    seen[0, 0], seen[0, 2] = -1.0, 2.0
+    network.observe(seen)
+    assert network.falloff_limits.amin(dim=(0, 2)).tolist() == [-1.0, -1.0, 0.0]
+    assert network.falloff_limits.amax(dim=(0, 2)).tolist() == [0.0, 0.0, 2.0]
+
+
+def test_files_of_networks_for_all_axes_say_nothing_new():
+    assert "axes" not in TINY.to_dict()
+    assert TDAFDConfig.from_dict(SLICES.to_dict()) == SLICES
+
+
+@pytest.mark.parametrize("changes", [{"axes": 2}, {"axes": 1, "scale": 7}, {"scale": 6}])
+def test_impossible_factors_are_refused(changes):
+    with pytest.raises(ValueError, match="must be"):
+        replace(TINY, **changes)

@@ -125,7 +125,7 @@ def test_any_shape_and_scale_can_be_drawn(shape, scale):
 
 def test_volumes_of_different_fields_of_view_are_refused():
     low = ball((10, 10, 10), np.eye(4), radius_mm=4)
-    with pytest.raises(ValueError, match="no multiple"):
+    with pytest.raises(ValueError, match="fields of view differ"):
         draw_preview(low, repeated(ball((10, 10, 11), np.eye(4), radius_mm=4), 2), name="x2")
 
 

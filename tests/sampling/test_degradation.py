@@ -6,20 +6,25 @@ import torch
 
 from tdafd_cli.sampling.degradation import (
     BENCHMARK_DEGRADATIONS,
+    SLICE_DEGRADATIONS,
     Degradation,
     MixtureSettings,
     Profile,
+    SliceSettings,
     degrade,
     divisible,
     random_degradation,
+    random_slices,
 )
 from tdafd_cli.sampling.kinds import DEGRADATIONS
+from tdafd_cli.sampling.kinds import SLICE_DEGRADATIONS as SLICE_KINDS
 
 KINDS = list(BENCHMARK_DEGRADATIONS)
 
 
-def test_benchmark_degradations_are_those_of_the_list():
+def test_benchmark_degradations_are_those_of_the_lists():
     assert tuple(BENCHMARK_DEGRADATIONS) == DEGRADATIONS
+    assert tuple(SLICE_DEGRADATIONS) == SLICE_KINDS
 
 
 def smooth_volume(shape=(24, 18, 12)):
@@ -141,3 +146,40 @@ def test_sizes_that_do_not_divide_are_refused():
 def test_divisible_keeps_voxel_zero():
     volume = smooth_volume((7, 8, 9))
     torch.testing.assert_close(divisible(volume, 3), volume[:6, :6, :9])
+
+
+@pytest.mark.parametrize("kind", [*SLICE_DEGRADATIONS, *KINDS])
+@pytest.mark.parametrize("factor", [2, 3, 4, 5, 6])
+def test_thick_slices_stay_in_place(kind, factor):
+    high = ellipsoid((20, 22, 60), np.array([9.3, 10.8, 29.1]), (5, 6, 16))
+    low = degrade(high, (1, 1, factor), kind)
+    assert low.shape == (20, 22, 60 // factor)
+    expected = centroid(high)
+    expected[2] = (expected[2] + 0.5) / factor - 0.5
+    assert np.abs(centroid(low) - expected).max() < 0.02
+
+
+@pytest.mark.parametrize("kind", SLICE_DEGRADATIONS)
+def test_the_slice_axis_may_be_any(kind):
+    high = smooth_volume()
+    low = degrade(high, (1, 1, 3), kind)
+    turned = degrade(high.movedim(2, 0), (3, 1, 1), kind)
+    torch.testing.assert_close(turned.movedim(0, 2), low)
+
+
+def test_planes_of_thick_slices_stay_as_they_are():
+    plane = torch.rand((6, 5, 1), generator=torch.Generator().manual_seed(0))
+    for kind in SLICE_DEGRADATIONS:
+        low = degrade(plane.expand(6, 5, 12), (1, 1, 4), kind)
+        torch.testing.assert_close(low, plane.expand(6, 5, 3))
+
+
+def test_drawn_slices_are_of_every_kind():
+    rng = np.random.default_rng(0)
+    settings = SliceSettings(boxcar=0.4, gaussian=0.3, slr=0.2, exact=0.5)
+    drawn = [random_slices(rng, settings, MixtureSettings()).profiles[2] for _ in range(2000)]
+    shares = {kind: np.mean([p.kind == kind for p in drawn]) for kind in {p.kind for p in drawn}}
+    expected = {"average": 0.4, "slice-gaussian": 0.3, "slice-slr": 0.2, "kspace": 0.1}
+    assert shares == pytest.approx(expected, abs=0.04)
+    exact = np.mean([p.parameter == 1.0 for p in drawn if p.kind != "kspace"])
+    assert exact == pytest.approx(0.5, abs=0.04)

@@ -9,10 +9,13 @@ from tdafd_cli.sampling.matrices import (
     apply_matrices,
     average_matrix,
     bspline_matrix,
+    centred_matrix,
     fourier_matrix,
     gaussian_matrix,
     lanczos_matrix,
+    mirrored_fourier_matrix,
     nearest_matrix,
+    nearest_places,
     sample_positions,
     trilinear_matrix,
 )
@@ -131,3 +134,35 @@ def test_axes_get_their_own_matrices():
     matrices = [fourier_matrix(4, 8), average_matrix(6, 3), trilinear_matrix(3, 9)]
     expected = np.einsum("ai,bj,ck,xijk->xabc", *matrices, volume.numpy())
     np.testing.assert_allclose(apply_matrices(volume, matrices), expected, atol=1e-5)
+
+
+def test_centred_resampling_to_half_the_edge_is_mirrored_zero_filling():
+    np.testing.assert_allclose(
+        centred_matrix(9, 18, 0.5), mirrored_fourier_matrix(9, 18), atol=1e-12
+    )
+    np.testing.assert_allclose(centred_matrix(9, 9, 1.0), np.eye(9), atol=1e-12)
+
+
+@pytest.mark.parametrize(("n_out", "step"), [(33, 1 / 1.1), (27, 1.1), (50, 0.6), (19, 1.6)])
+def test_centred_resampling_keeps_what_both_grids_can_hold(n_out, step):
+    """A smooth wave is found again where the other grid's voxels lie."""
+    n_in = 30
+    places = (np.arange(n_out) - (n_out - 1) / 2) * step + (n_in - 1) / 2
+    inside = np.abs(places - (n_in - 1) / 2) < n_in / 2 - 4
+
+    def wave(at):
+        return 0.3 + np.exp(-(((at - 13.7) / 3.5) ** 2)) * np.cos(0.7 * (at - 13.7))
+
+    found = centred_matrix(n_in, n_out, step) @ wave(np.arange(n_in))
+    np.testing.assert_allclose(found[inside], wave(places)[inside], atol=2e-3)
+    np.testing.assert_allclose(centred_matrix(n_in, n_out, step).sum(axis=1), 1)
+
+
+def test_centred_resampling_to_coarser_voxels_does_not_alias():
+    fine = np.cos(np.pi * 0.9 * np.arange(40))  # at 0.9 of Nyquist
+    assert np.abs(centred_matrix(40, 20, 2.0) @ fine)[3:-3].max() < 0.1  # or 1
+
+
+def test_centred_nearest_voxels_are_those_of_the_plain_one():
+    assert nearest_places(5, 15, 1 / 3).tolist() == np.repeat(np.arange(5), 3).tolist()
+    assert nearest_places(10, 4, 2.4).tolist() == [1, 3, 6, 8]  # of 0.9, 3.3, 5.7 and 8.1

@@ -10,6 +10,7 @@ SCRIPT = Path(__file__).parents[2] / "studies" / "fuzz.py"
 
 @pytest.fixture
 def fuzz(monkeypatch):
+    pytest.importorskip("resource", reason="limits memory as POSIX does")
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     monkeypatch.delitem(sys.modules, "fuzz", raising=False)
     import fuzz

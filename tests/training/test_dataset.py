@@ -1,30 +1,22 @@
 from dataclasses import replace
 from itertools import islice
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
-from tdafd_cli.errors import DataError
-from tdafd_cli.sampling.degradation import MixtureSettings
-from tdafd_cli.sampling.matrices import apply_matrices, fourier_matrix
+from tdafd_cli.sampling.degradation import MixtureSettings, SliceSettings
 from tdafd_cli.sampling.spectrum import BANDS, spectral_falloff
 from tdafd_cli.training.augmentation import ContrastSettings
 from tdafd_cli.training.dataset import (
     DatasetSettings,
     Pair,
-    Source,
-    TrainingVolume,
-    at_random_phase,
     batches,
     cut_patch,
-    load_volumes,
     make_pair,
-    random_box,
-    sharpened,
 )
 from tdafd_cli.training.processing import ProcessingSettings
+from tdafd_cli.training.volumes import TrainingVolume
 
 SETTINGS = DatasetSettings(patch=16, batch=4, pool=3, steps_per_pair=2)
 PLAIN = replace(
@@ -43,12 +35,6 @@ def volumes(count=2, shape=(48, 50, 44)):
         data[4:-4, 4:-4, 4:-4] = 0.3 + 0.7 * torch.rand(inner, generator=generator)
         made.append(TrainingVolume(data, (1.0, 1.0, 1.0), 1.0, (0.0,)))
     return made
-
-
-def save(path, shape=(6, 6, 6), seed=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = np.random.default_rng(seed).uniform(0, 100, shape).astype(np.float32)
-    nib.save(nib.Nifti1Image(data, np.diag([0.8, 0.9, 1.0, 1.0])), path)
 
 
 def test_batches_have_low_and_high_patches():
@@ -147,44 +133,6 @@ def test_patches_prefer_tissue():
     assert all(with_tissue)
 
 
-def test_low_voxels_fall_on_the_anatomy_in_every_way_there_is():
-    volume = torch.arange(48 * 50 * 44.0).reshape(48, 50, 44)
-    rng = np.random.default_rng(0)
-    shifted = [at_random_phase(volume, 3, 16, rng) for _ in range(300)]
-    assert len({float(part[0, 0, 0]) for part in shifted}) == 27
-    assert {part.shape[0] for part in shifted} == {46, 47, 48}
-    assert all(torch.equal(part[-1, -1], volume[-1, -1, -part.shape[2] :]) for part in shifted)
-
-
-def test_a_volume_as_small_as_a_patch_is_not_made_smaller():
-    volume = torch.rand((48, 49, 52))
-    shapes = [at_random_phase(volume, 3, 48, np.random.default_rng(s)).shape for s in range(20)]
-    assert {shape[0] for shape in shapes} == {48}
-    assert {shape[1] for shape in shapes} == {48, 49}
-    assert min(shape[2] for shape in shapes) == 50
-
-
-def test_boxes_are_of_every_size_and_off_the_outermost_voxels():
-    volume = torch.arange(40 * 30 * 20.0).reshape(40, 30, 20)
-    rng = np.random.default_rng(0)
-    boxes = [random_box(volume, 16, rng) for _ in range(300)]
-    assert {box.shape[0] for box in boxes} == set(range(16, 41))
-    assert {box.shape[2] for box in boxes} == set(range(16, 21))
-    places = [tuple(int(v) for v in torch.argwhere(volume == box[0, 0, 0])[0]) for box in boxes]
-    for box, place in zip(boxes, places, strict=True):
-        i, j, k = (slice(a, a + size) for a, size in zip(place, box.shape, strict=True))
-        assert torch.equal(box, volume[i, j, k])
-    assert {place[0] for place, box in zip(places, boxes, strict=True) if len(box) == 16} <= set(
-        range(6, 19)
-    )
-
-
-def test_a_volume_smaller_than_the_smallest_box_is_left_whole():
-    volume = torch.rand((12, 16, 20))
-    shapes = {tuple(random_box(volume, 16, np.random.default_rng(s)).shape) for s in range(50)}
-    assert {shape[:2] for shape in shapes} == {(12, 16)}
-
-
 def test_pairs_are_cropped_as_often_as_asked_for():
     shapes = [
         tuple(make_pair(volumes(1), replace(PLAIN, crop_probability=share), 2, 0, index).high.shape)
@@ -196,51 +144,72 @@ def test_pairs_are_cropped_as_often_as_asked_for():
     assert 10 <= sum(small[40:]) <= 30
 
 
-def test_sharpening_crops_to_the_size_asked_for():
-    volume = TrainingVolume(torch.rand((40, 30, 20)), (1.0, 1.0, 2.0), 1.0, (0.0,))
-    assert sharpened(volume, 1.5, 4).shape == (27, 20, 20)
-    assert sharpened(volume, 0.0, 4) is volume.data
-    assert sharpened(volume, 4.0, 16).shape == (16, 16, 16)
+SLICES = (1, 1, 3)
 
 
-def test_without_sizes_a_volume_is_cropped_to_what_it_holds(tmp_path):
-    sharp = torch.rand((48, 48, 48), generator=torch.Generator().manual_seed(0))
-    soft = apply_matrices(
-        apply_matrices(sharp, [fourier_matrix(48, 24), np.eye(48), np.eye(48)]),
-        [fourier_matrix(24, 48), np.eye(48), np.eye(48)],
-    )
-    for name, data in (("sharp", sharp), ("soft", soft)):
-        nib.save(
-            nib.Nifti1Image(data.numpy(), np.diag((1.0, 2.0, 1.0, 1.0))), tmp_path / f"{name}.nii"
+def test_slices_are_last_whatever_axis_is_degraded():
+    """Along the axis that is sharp alone, which is here the first of the file."""
+    volume = replace(volumes(1, (50, 18, 16))[0], axes=(0,))
+    plain = SliceSettings(boxcar=1.0, exact=1.0, in_plane=0.0, elongated=0.0)
+    settings = replace(PLAIN, slices=plain)
+    pair = make_pair([volume], settings, SLICES, seed=0, index=0)
+    assert tuple(pair.low.shape) == (18, 16, 16)
+    assert tuple(pair.high.shape) == (18, 16, 48)
+    torch.testing.assert_close(pair.low, pair.high.reshape(18, 16, 16, 3).mean(-1))
+    assert torch.equal(pair.falloff, spectral_falloff(pair.low[None, None])[0])
+
+
+def test_every_sharp_axis_is_degraded_in_its_turn():
+    volume = replace(volumes(1, (50, 52, 48))[0], axes=(0, 2))
+    settings = replace(PLAIN, slices=SliceSettings(elongated=0.0))
+    shapes = [make_pair([volume], settings, SLICES, 0, index).high.shape for index in range(20)]
+    planes = {tuple(shape[:2]) for shape in shapes}
+    assert planes == {(52, 48), (50, 52)}
+
+
+def test_turned_slices_stay_slices():
+    plain = replace(PLAIN, slices=SliceSettings(boxcar=1.0, exact=1.0, untold=0.0))
+    pairs = [make_pair(volumes(), plain, SLICES, 0, index) for index in range(3)]
+    seen = set()
+    for seed in range(12):
+        pair = pairs[seed % 3]
+        low, high, falloff = cut_patch(pair, plain, SLICES, np.random.default_rng(seed))
+        assert high.shape == (16, 16, 48)
+        torch.testing.assert_close(high.reshape(16, 16, 16, 3).mean(-1), low)
+        assert torch.equal(falloff[2], pair.falloff[2])
+        seen.add(torch.equal(falloff[0], pair.falloff[0]))
+    assert seen == {True, False}  # the axes of the plane change places
+
+
+def test_too_few_slices_tell_no_fall_off():
+    untold = replace(PLAIN, slices=SliceSettings(untold=1.0))
+    pair = make_pair(volumes(), untold, SLICES, 0, 0)
+    assert not pair.falloff[2].any()
+    assert pair.falloff[:2].any()
+
+
+def test_soft_planes_are_soft_in_the_target_too():
+    soft = SliceSettings(in_plane=1.0, elongated=0.0, in_plane_voxels=(1.6, 1.7))
+    hard = replace(soft, in_plane=0.0)
+    of_planes = [
+        spectral_falloff(
+            make_pair(volumes(), replace(PLAIN, slices=s), SLICES, 0, 0).high[None, None]
         )
-    volumes = load_volumes(tmp_path, (Source(sizes_mm=()),), 16)
-    assert volumes[0].data.shape == (48, 48, 48)
-    assert 24 <= volumes[1].data.shape[0] <= 34
-    assert volumes[1].data.shape[1:] == (48, 48)
-    assert volumes[1].voxel_size == pytest.approx((48 / volumes[1].data.shape[0], 2.0, 1.0))
-    assert [volume.sizes_mm for volume in volumes] == [(0.0,)] * 2
-    assert load_volumes(tmp_path, (Source(sizes_mm=()),), 40)[1].data.shape[0] == 40
+        for s in (soft, hard)
+    ]
+    fallen = (of_planes[0] - of_planes[1])[0, :, -1]
+    assert float(fallen[:2].min()) < -1.0
+    assert abs(float(fallen[2])) < 0.5
 
 
-def test_first_matching_source_has_a_volume(tmp_path):
-    save(tmp_path / "a" / "one.nii.gz")
-    save(tmp_path / "b" / "two.nii")
-    sources = (Source("a/*", 3.0, (1.5,)), Source("**/*", 1.0))
-    loaded = load_volumes(tmp_path, sources)
-    assert [(volume.weight, volume.sizes_mm) for volume in loaded] == [(3.0, (1.5,)), (1.0, (0.0,))]
-    assert loaded[0].voxel_size == pytest.approx((0.8, 0.9, 1.0))
-    assert 0.9 < float(loaded[0].data.max()) < 1.1
+def test_longer_voxels_along_the_slices_keep_a_patch():
+    volume = volumes(1, (50, 52, 64))
+    settings = replace(PLAIN, slices=SliceSettings(elongated=1.0, elongation=(1.5, 2.0)))
+    shapes = {make_pair(volume, settings, SLICES, 0, n).high.shape[2] for n in range(12)}
+    assert shapes == {48}
 
 
-def test_missing_data_are_told(tmp_path):
-    save(tmp_path / "one.nii")
-    with pytest.raises(DataError, match="'b/\\*'"):
-        load_volumes(tmp_path, (Source("b/*"),))
-
-
-def test_a_volume_smaller_than_a_patch_is_named(tmp_path):
-    save(tmp_path / "large.nii", (40, 36, 32))
-    save(tmp_path / "small.nii", (40, 36, 31))
-    with pytest.raises(DataError, match=r"small\.nii: shape \(40, 36, 31\) .* takes 32 voxels"):
-        load_volumes(tmp_path, (Source(),), 32)
-    assert len(load_volumes(tmp_path, (Source(),), 31)) == 2
+def test_batches_of_slices_tell_their_factors():
+    batch = next(batches(volumes(), SETTINGS, scale=SLICES, seed=0))
+    assert batch.factors == SLICES
+    assert next(batches(volumes(), SETTINGS, scale=2, seed=0)).factors == (2, 2, 2)

@@ -11,11 +11,21 @@ import torch
 
 from tdafd_cli.errors import DataError
 from tdafd_cli.networks.tdafd import TDAFD, TDAFDConfig
+from tdafd_cli.sampling.degradation import SliceSettings
 from tdafd_cli.sampling.spectrum import spectral_falloff
-from tdafd_cli.training.dataset import Batch, DatasetSettings, TrainingVolume
+from tdafd_cli.training.checkpoint import read_checkpoint, write_checkpoint
+from tdafd_cli.training.dataset import Batch, DatasetSettings
 from tdafd_cli.training.loop import take_step, target_of, train
 from tdafd_cli.training.settings import TrainingConfig
-from tdafd_cli.training.state import averaged, initialise, load_state, new_state, save_state
+from tdafd_cli.training.state import (
+    CHECKPOINT,
+    averaged,
+    initialise,
+    load_state,
+    new_state,
+    save_state,
+)
+from tdafd_cli.training.volumes import TrainingVolume
 from tdafd_cli.weights.file import save_weights
 from tdafd_cli.weights.store import load_weights
 
@@ -248,3 +258,53 @@ def test_a_teacher_of_one_scale_is_refused_for_several():
 def test_a_schedule_that_is_unknown_is_refused():
     with pytest.raises(ValueError, match="schedule"):
         replace(CONFIG, schedule="linear")
+
+
+SLICES = replace(
+    CONFIG,
+    network=replace(TINY, axes=1),
+    dataset=replace(CONFIG.dataset, slices=SliceSettings(elongated=0.0)),
+    further_scales=(3,),
+)
+
+
+def test_networks_for_slices_train_as_a_family_and_resume(tmp_path):
+    unbroken = run(tmp_path / "unbroken", SLICES)
+    run(tmp_path / "broken", SLICES, until=3)
+    resumed = run(tmp_path / "broken", SLICES, load_state(tmp_path / "broken", SLICES, CPU))
+    for name, value in unbroken.average.state_dict().items():
+        assert torch.equal(value, resumed.average.state_dict()[name]), name
+    for scale in (2, 3):
+        weights = load_weights(tmp_path / "broken" / f"weights-1x1x{scale}.safetensors")
+        assert weights.factors == (1, 1, scale)
+        limits = weights.state["falloff_limits"]
+        assert limits.shape[:2] == (2, 3)
+        assert (limits[0] < limits[1]).any()
+
+
+def test_networks_for_one_axis_train_beside_those_for_all(tmp_path):
+    mixed = replace(CONFIG, slice_scales=(2,), steps=2)
+    state = run(tmp_path, mixed)
+    tails = {network.config.factors: network.tail for network in state.network}
+    assert set(tails) == {(2, 2, 2), (1, 1, 2)}
+    assert all(bool(tail.weight.any()) for tail in tails.values())
+    assert (tmp_path / "weights-x2.safetensors").is_file()
+    assert (tmp_path / "weights-1x1x2.safetensors").is_file()
+
+
+def test_a_run_that_began_before_there_were_networks_for_slices_goes_on(tmp_path):
+    run(tmp_path, FAMILY, until=3)
+    content = read_checkpoint(tmp_path / CHECKPOINT, CPU)
+    del content["config"]["network"]["axes"], content["config"]["slice_scales"]
+    write_checkpoint(tmp_path / CHECKPOINT, content)
+    assert load_state(tmp_path, FAMILY, CPU).step == 3
+    with pytest.raises(DataError, match="another network"):
+        load_state(tmp_path, replace(FAMILY, slice_scales=(2,)), CPU)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"slice_scales": (7,)}, {"slice_scales": (2, 2)}, {"teacher": "tdafd-x2"}]
+)
+def test_slices_that_cannot_be_trained_together_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"slice_scales"):
+        replace(CONFIG, **({"slice_scales": (2,)} | wrong))

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from tdafd_cli.errors import OutputError, RecipeError
-from tdafd_cli.training.dataset import DatasetSettings, Source
+from tdafd_cli.training.dataset import DatasetSettings
 from tdafd_cli.training.recipe import config_from, read_recipe, write_recipe
 from tdafd_cli.training.settings import TrainingConfig
+from tdafd_cli.training.volumes import Source
 
 RECIPES = sorted((Path(__file__).parents[2] / "weights" / "recipes").glob("*.toml"))
 

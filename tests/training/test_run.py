@@ -1,5 +1,6 @@
 import csv
 import re
+import signal
 from pathlib import Path
 
 import nibabel as nib
@@ -8,8 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from tdafd_cli.cli import app
+from tdafd_cli.commands.train import _print_sometimes
+from tdafd_cli.training.loop import Progress
 from tdafd_cli.training.recipe import read_recipe
-from tdafd_cli.training.run import config_of_run
+from tdafd_cli.training.run import GENERIC, config_of_run
 from tdafd_cli.weights.store import load_weights
 
 REPOSITORY = Path(__file__).parents[2]
@@ -107,7 +110,7 @@ def test_training_starts_from_other_weights(folder):
     ("options", "message"),
     [
         (["--validation", "{folder}/training/a.nii.gz"], "in both training and validation"),
-        (["--validation", "{folder}/nowhere"], "not a folder"),
+        (["--validation", "{folder}/nowhere"], "no such file or folder to validate on"),
         (["--init", "tdafd-x9"], "tdafd-x9"),
         (["--resume"], "no checkpoint"),
         (["--recipe", "{folder}/none.toml"], "cannot read the recipe"),
@@ -149,11 +152,11 @@ def test_more_processes_than_the_batch_can_be_shared_by_are_refused_before_any_l
     )
 
 
-def test_the_readmes_processes_share_the_batch_of_the_readmes_recipe():
+def test_the_readmes_processes_share_the_batch_of_every_recipe_it_leads_to():
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     processes = int(re.search(r"--nproc-per-node (\d+)", readme)[1])
-    recipe = REPOSITORY / re.search(r"--recipe (\S+\.toml)", readme)[1]
-    assert read_recipe(recipe).dataset.batch % processes == 0
+    recipes = [GENERIC, *(REPOSITORY / "weights" / "recipes").glob("*.toml")]
+    assert all(read_recipe(recipe).dataset.batch % processes == 0 for recipe in recipes)
 
 
 def test_a_resumed_run_goes_on_with_its_own_recipe(folder):
@@ -202,3 +205,53 @@ def test_without_a_recipe_the_generic_one_is_taken(folder):
     (source,) = config.dataset.sources
     assert (source.pattern, source.sizes_mm) == ("**/*", ())
     assert config.network == load_weights("tdafd-x2").config  # so that --init fits
+
+
+def test_ctrl_c_keeps_the_step_that_was_done(folder, monkeypatch):
+    from tdafd_cli.training import loop
+
+    take_step = loop.take_step
+
+    def interrupted(state, *arguments):
+        if state.step == 1:
+            signal.raise_signal(signal.SIGINT)
+        return take_step(state, *arguments)
+
+    monkeypatch.setattr(loop, "take_step", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    result = train(folder)
+    assert result.exit_code == 130
+    note, error = result.stderr.splitlines()[-2:]
+    assert note == "note: stopping after this step; once more stops at once"
+    assert error == "error: interrupted after step 2, which is kept; go on with --resume"
+    assert signal.getsignal(signal.SIGINT) is before
+    monkeypatch.undo()
+    assert "step 3 of 3" in train(folder, "--resume").stdout
+
+
+def test_lines_of_training_fit_80_columns(capsys):
+    gains = {"kspace": 11.81, "gaussian": 15.35, "average": 12.6}
+    _print_sometimes(Progress(149_900, 150_000, 0.012345, 1e-3, 1_234_567.0, gains))
+    line = capsys.readouterr().err
+    assert line.startswith("step 149900 of 150000, loss 0.01235, 1234567 s, gains +11.81 +15.35 ")
+    assert len(line.rstrip()) <= 80
+
+
+@pytest.mark.parametrize("scale", ["5", "3"])
+def test_a_scale_that_does_not_fit_the_recipe_is_told_in_one_line(folder, scale):
+    recipe = folder / "recipe.toml"
+    recipe.write_text(f"further_scales = [3]\n{recipe.read_text()}")
+    result = train(folder, "--scale", scale)
+    assert result.exit_code == 1
+    assert f"--scale {scale} does not fit the recipe" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (folder / "run").exists()
+
+
+def test_volumes_too_short_for_a_factor_are_told(folder):
+    recipe = folder / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("[network]", "[network]\naxes = 1\nscale = 4"))
+    result = train(folder)
+    assert result.exit_code == 1
+    assert "no volume is sharp and long enough for 1x1x4" in result.stderr
+    assert "64 voxels along an axis" in result.stderr

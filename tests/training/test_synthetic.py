@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tdafd_cli.training.dataset import DatasetSettings, TrainingVolume, drawn_volume, make_pair
+from tdafd_cli.training.dataset import DatasetSettings, drawn_volume, make_pair
 from tdafd_cli.training.synthetic import (
     NOISE_MAXIMUM,
     SyntheticSettings,
@@ -12,6 +12,7 @@ from tdafd_cli.training.synthetic import (
     invented_contrast,
     synthetic_volume,
 )
+from tdafd_cli.training.volumes import TrainingVolume
 
 SMALL = SyntheticSettings(probability=1.0, edge=40, pairs=2)
 
@@ -84,6 +85,6 @@ def test_label_maps_are_painted_in_boxes():
     rng = np.random.default_rng(0)
     settings = DatasetSettings(patch=16)
     for _ in range(5):
-        drawn = drawn_volume([volume], settings, 2, rng)
+        drawn = drawn_volume([volume], settings, (32, 32, 32), rng)
         assert 32 <= drawn.shape[0] <= 128
         assert drawn.is_floating_point()

@@ -6,7 +6,12 @@ import pytest
 
 from tdafd_cli.formats.files import read_volume
 from tdafd_cli.volumes.defects import Defects
-from tdafd_cli.volumes.findings import label_findings, noise_findings, volume_findings
+from tdafd_cli.volumes.findings import (
+    label_findings,
+    noise_findings,
+    slice_findings,
+    volume_findings,
+)
 from tdafd_cli.volumes.volume import Volume
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "head_2mm.nii.gz"
@@ -32,6 +37,35 @@ def test_thick_slices_are_told_with_their_size(make_nifti):
     assert finding.code == "thick-slices"
     assert "0.9 x 0.9 x 5 mm" in finding.sentence
     assert finding.figures["ratio"] == pytest.approx(5.56)
+    assert "--spacing 0.9" in finding.sentence
+
+
+def test_the_axis_of_the_slices_is_no_news_where_it_is_made_finer(make_nifti):
+    volume = read_volume(make_nifti(CUBE, np.diag([0.9, 0.9, 5, 1])))
+    assert volume_findings(volume, Defects(), 2) == []
+    (finding,) = volume_findings(volume, Defects(), 0)
+    assert finding.code == "slice-axis"
+    assert "longest along K" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("thickness", "code"), [(4.0, ["slice-gap"]), (5.1, []), (6.0, ["slice-overlap"])]
+)
+def test_gaps_and_overlaps_are_told(thickness, code):
+    found = list(slice_findings((0.9, 0.9, 5.0), 2, thickness))
+    assert [finding.code for finding in found] == code
+    assert all("along K" in finding.sentence for finding in found)
+
+
+def test_interleaved_slices_are_told(make_nifti):
+    stored = np.random.default_rng(0).integers(400, 600, (16, 16, 16)).astype(np.int16)
+    stored[..., 1::2] += 50
+    volume = read_volume(make_nifti(stored, np.diag([0.9, 0.9, 4, 1])))
+    assert [each.code for each in volume_findings(volume, Defects(), 2)] == ["interleaved"]
+    assert [each.code for each in volume_findings(volume, Defects())] == [
+        "thick-slices",
+        "interleaved",
+    ]
 
 
 def test_a_small_field_of_view_is_told(make_nifti):

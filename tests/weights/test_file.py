@@ -41,6 +41,7 @@ def resave(path, *, state=None, **about):
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + length])["__metadata__"] | about
+    metadata.pop("checksum", None)
     save_file(load(content) if state is None else state, path, metadata)
 
 
@@ -227,3 +228,25 @@ def test_damaged_byte_gives_weights_or_a_weights_error(saved, position, byte):
     damaged.write_bytes(content)
     with contextlib.suppress(WeightsError):
         assert read_weights(damaged).scale in (2, 3, 4)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(data=st.data())
+def test_a_flipped_bit_is_refused_wherever_it_is(saved, data):
+    content = saved.read_bytes()
+    place = data.draw(st.integers(0, 8 * len(content) - 1))
+    flipped = bytearray(content)
+    flipped[place // 8] ^= 1 << place % 8
+    path = saved.with_name("flipped.safetensors")
+    path.write_bytes(flipped)
+    with pytest.raises(WeightsError, match=r"flipped\.safetensors: "):
+        read_weights(path)
+
+
+def test_files_of_older_versions_have_no_checksum_and_load(saved):
+    numbers = read_weights(saved).state
+    resave(saved)
+    assert b"checksum" not in saved.read_bytes()
+    assert all(
+        torch.equal(value, numbers[name]) for name, value in read_weights(saved).state.items()
+    )
