@@ -11,7 +11,7 @@ from tdafd_cli.commands.terminal import user_errors
 from tdafd_cli.errors import size_text
 
 if TYPE_CHECKING:
-    from tdafd_cli.inference.inspection import Inspection
+    from tdafd_cli.evaluation.inspection import Inspection
 
 
 def info(
@@ -36,7 +36,7 @@ def info(
         check_source(source)
         volume = read_volume(source)
 
-        from tdafd_cli.inference.inspection import inspect_volume
+        from tdafd_cli.evaluation.inspection import inspect_volume
         from tdafd_cli.inference.settings import InferenceSettings
         from tdafd_cli.weights.store import default_name, load_weights
 

@@ -1,7 +1,10 @@
-"""Sidecars: files beside a series that tell of its volumes, copied beside the result."""
+"""Sidecars: files beside a scan that tell of its volumes or slices, copied beside the result."""
 
+import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tdafd_cli.errors import VolumeError
 from tdafd_cli.formats.files import SUFFIXES
@@ -11,6 +14,9 @@ from tdafd_cli.output import check_writable, replacing
 TABLES = (".bval", ".bvec")
 """Of diffusion scans: one column for each volume."""
 OTHERS = (".json",)
+
+THICKNESS, SPACING = "SliceThickness", "SpacingBetweenSlices"
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True)
@@ -69,3 +75,50 @@ def _stem(path: Path) -> str:
     name = path.name
     endings = [suffix for suffix in SUFFIXES if name.lower().endswith(suffix)]
     return name[: -len(max(endings, key=len))] if endings else path.stem
+
+
+@dataclass(frozen=True)
+class SliceGeometry:
+    """How thick slices are, and how far apart; None where nothing is said.
+
+    Attributes
+    ----------
+    thickness_mm, spacing_mm : float, optional
+    """
+
+    thickness_mm: float | None = None
+    spacing_mm: float | None = None
+
+
+def sidecar_path(volume: Path) -> Path:
+    """Name of the JSON file that goes with a NIfTI file.
+
+    >>> sidecar_path(Path("sub-01_T2w.nii.gz")).name
+    'sub-01_T2w.json'
+    """
+    name = volume.name
+    suffix = next((end for end in NIFTI_SUFFIXES if name.lower().endswith(end)), volume.suffix)
+    return volume.with_name(f"{name.removesuffix(name[len(name) - len(suffix) :])}.json")
+
+
+def slice_geometry(volume: Path | None) -> SliceGeometry:
+    """What the sidecar of a file says; nothing if there is none, or it cannot be used.
+
+    A sidecar tells, it decides nothing: one that is damaged is no reason to refuse the scan.
+    """
+    if volume is None:
+        return SliceGeometry()
+    try:
+        about: Any = json.loads(sidecar_path(volume).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return SliceGeometry()
+    if not isinstance(about, dict):
+        return SliceGeometry()
+    return SliceGeometry(_length(about.get(THICKNESS)), _length(about.get(SPACING)))
+
+
+def _length(value: object) -> float | None:
+    """A length above zero in mm, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 < value < math.inf else None

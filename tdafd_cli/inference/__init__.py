@@ -2,5 +2,5 @@
 
 Used elsewhere: `settings.InferenceSettings`; `files.upscale_file` and `upscaling.upscale_source`,
 which give a `result.Result`; `prediction.predict_volume`, which works
-on normalised tensors; `inspection.inspect_volume`, which looks and does not upscale.
+on normalised tensors.
 """

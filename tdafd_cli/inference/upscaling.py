@@ -14,7 +14,7 @@ from tdafd_cli.formats.files import check_dtype, open_scan
 from tdafd_cli.formats.images import volume_of
 from tdafd_cli.formats.scan import Scan
 from tdafd_cli.formats.selection import Selection
-from tdafd_cli.formats.slice_geometry import slice_geometry
+from tdafd_cli.formats.sidecars import slice_geometry
 from tdafd_cli.inference.execution import WITHOUT_NETWORK, Execution
 from tdafd_cli.inference.prediction import predict_volume
 from tdafd_cli.inference.result import Result, UpscaleReport, seconds_of

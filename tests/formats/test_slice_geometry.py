@@ -1,6 +1,6 @@
 import pytest
 
-from tdafd_cli.formats.slice_geometry import SliceGeometry, sidecar_path, slice_geometry
+from tdafd_cli.formats.sidecars import SliceGeometry, sidecar_path, slice_geometry
 
 
 @pytest.mark.parametrize("name", ["a_T2w.nii", "a_T2w.nii.gz", "a_T2w.NII.GZ"])

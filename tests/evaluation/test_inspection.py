@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from tdafd_cli.evaluation.inspection import inspect_volume
 from tdafd_cli.formats.files import read_volume
-from tdafd_cli.inference.inspection import inspect_volume
 from tdafd_cli.inference.settings import InferenceSettings
 from tdafd_cli.inference.upscaling import upscale_source
 from tdafd_cli.weights.file import read_weights
