@@ -93,7 +93,7 @@ def test_a_sidecar_tells_what_a_result_was_made_from_and_how(run, dataset, out, 
     assert told["WeightsSHA256"] == hashlib.sha256(tiny_weights.read_bytes()).hexdigest()
     assert (told["Weights"], told["Version"]) == ("tiny", tdafd_cli.__version__)
     assert told["SkullStripped"] is True
-    assert told["Command"].startswith("tdafd ")
+    assert told["Command"].startswith("tdafd")
 
 
 @pytest.mark.parametrize("label", ["02", "sub-02"])

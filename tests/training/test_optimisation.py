@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -42,7 +44,7 @@ def test_muon_steps_are_as_large_as_adams():
 
 @pytest.mark.parametrize("name", ["muon", "adamw"])
 def test_every_parameter_has_one_optimiser(name):
-    network = Family(TINY, (2, 4))
+    network = Family([TINY, replace(TINY, scale=4)])
     held = [
         id(parameter)
         for optimiser in make_optimisers(network, name, rate=1e-3, decay=0.0)
@@ -53,7 +55,7 @@ def test_every_parameter_has_one_optimiser(name):
 
 
 def test_muon_gets_no_biases_scales_or_depthwise_kernels():
-    muon, _ = make_optimisers(Family(TINY, (2, 4)), "muon", rate=1e-3, decay=0.0)
+    muon, _ = make_optimisers(Family([TINY, replace(TINY, scale=4)]), "muon", rate=1e-3, decay=0.0)
     assert all(min(p.shape[:2]) > 1 and p.ndim in (2, 5) for p in muon.param_groups[0]["params"])
 
 
