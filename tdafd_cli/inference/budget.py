@@ -57,8 +57,8 @@ def memory_needed(config: TDAFDConfig, voxels: int, dtype: torch.dtype) -> int:
     """Bytes that a network takes for so many low voxels at once, estimated generously.
 
     Fitted to the peak memory of processes with 16 to 64 channels, 4 and 8 modules, in fp32 and
-    bf16 on a CPU. With two passes it exceeds that by 13 to 60 % since oneDNN's fused kernels run the
-    layers in fp32; a single pass takes less.
+    bf16 on a CPU. With two passes it exceeds that by 13 to 60 % since oneDNN's fused kernels run
+    the layers in fp32; a single pass takes less.
     """
     features = config.channels * (13 + 2.5 * config.modules)
     return math.ceil(voxels * (features * dtype.itemsize + 24 * math.prod(config.factors)))
