@@ -16,7 +16,6 @@ TABLES = (".bval", ".bvec")
 OTHERS = (".json",)
 
 THICKNESS, SPACING = "SliceThickness", "SpacingBetweenSlices"
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True)
@@ -91,14 +90,12 @@ class SliceGeometry:
 
 
 def sidecar_path(volume: Path) -> Path:
-    """Name of the JSON file that goes with a NIfTI file.
+    """Name of the JSON file that goes with a scan.
 
     >>> sidecar_path(Path("sub-01_T2w.nii.gz")).name
     'sub-01_T2w.json'
     """
-    name = volume.name
-    suffix = next((end for end in NIFTI_SUFFIXES if name.lower().endswith(end)), volume.suffix)
-    return volume.with_name(f"{name.removesuffix(name[len(name) - len(suffix) :])}.json")
+    return volume.with_name(_stem(volume) + ".json")
 
 
 def slice_geometry(volume: Path | None) -> SliceGeometry:
